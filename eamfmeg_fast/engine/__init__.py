@@ -1,0 +1,7 @@
+"""Target state, frame step and backends."""
+
+from eamfmeg_fast.engine.backends import BACKENDS, PRECISIONS, Plan, choose_backend
+from eamfmeg_fast.engine.engine import Engine
+from eamfmeg_fast.engine.state import FrameResult, TargetState
+
+__all__ = ["BACKENDS", "PRECISIONS", "Engine", "FrameResult", "Plan", "TargetState", "choose_backend"]

@@ -1,0 +1,36 @@
+"""Warp and occlusion in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_OUTSIDE = 4.0
+
+
+def warp(features: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
+    """Sample `features` at `flow`, bilinear, zeros outside.
+
+    Convention:
+        flow is absolute, backward, (x, y) in [-1, 1]. align_corners=False: -1 is the outer edge of the first pixel
+        (PyTorch since 1.4); True: its centre. A sample with a non-finite coordinate counts as outside.
+
+    Args:
+        features: `[B, H, W, C]` floating point.
+        flow: `[B, h, w, 2]`.
+
+    Returns:
+        `[B, h, w, C]`.
+    """
+    finite = torch.isfinite(flow).all(dim=-1, keepdim=True)
+    grid = torch.where(finite, flow, torch.full_like(flow, _OUTSIDE))
+    out = F.grid_sample(
+        features.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=align_corners
+    )
+    return out.permute(0, 2, 3, 1)
+
+
+def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool = False) -> Tensor:
+    """`warp`, times the occlusion `[B, h, w]` of each output pixel. FOMM, equation 6."""
+    return warp(features, flow, align_corners) * occlusion[..., None]
