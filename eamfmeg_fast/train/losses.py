@@ -1,0 +1,103 @@
+"""The losses: FOMM's, the AEP edge loss, and what only a lab with known motion can ask for."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eamfmeg_fast.kernels.geometry import affine_ratio, identity_grid
+from eamfmeg_fast.network import DenseMotion, Keypoints
+from eamfmeg_fast.train.feed import Batch
+from eamfmeg_fast.train.transform import RandomWarp
+
+SIZE = 256
+"""Pixels that losses named "px" are counted in, whatever size the pictures are rendered at."""
+
+
+def pixels(normalised: Tensor) -> Tensor:
+    """Differences of (x, y) in [-1, 1] as pixels of a 256-px picture."""
+    return normalised * (SIZE / 2)
+
+
+def landmarks(batch_px: Tensor, size: int, count: int) -> Tensor:
+    """Landmark positions `[B, L, 2]` px as normalised coordinates of the first `count`, centres convention."""
+    return (2 * batch_px[:, :count] + 1) / size - 1
+
+
+def edge_loss(first: Tensor, second: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error of both frames' edge maps on the lab faces (EAM-FMEG, section 3.2)."""
+    a = F.mse_loss(first[: batch.faces], batch.first_edges)
+    return (a + F.mse_loss(second[: batch.faces], batch.second_edges)) / 2
+
+
+def landmark_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
+    """Mean L1 distance of keypoints and landmarks, normalised units."""
+    size, count = batch.first.shape[-1], first.kp.shape[1]
+    a = first.kp[: batch.faces] - landmarks(batch.first_landmarks_px, size, count)
+    b = second.kp[: batch.faces] - landmarks(batch.second_landmarks_px, size, count)
+    return (a.abs().mean() + b.abs().mean()) / 2
+
+
+def keypoint_motion_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
+    """Error of keypoint displacement in px, relative to how far the face moved: small motion counts as much as large."""
+    size, count = batch.first.shape[-1], first.kp.shape[1]
+    true = batch.second_landmarks_px[:, :count] - batch.first_landmarks_px[:, :count]
+    true = true * (SIZE / size)
+    got = pixels(second.kp - first.kp)[: batch.faces]
+    return _relative(got - true, true)
+
+
+def flow_truth(batch: Batch, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """True displacement in 256-px pixels `[B, h, w, 2]` and the share of valid pixels `[B, h, w]` in each cell."""
+    size = batch.first.shape[-1]
+    weight = batch.valid.float()[:, None]
+    share = F.adaptive_avg_pool2d(weight, (height, width))
+    way = F.adaptive_avg_pool2d(batch.displacement_px.permute(0, 3, 1, 2) * weight, (height, width))
+    return (way / share.clamp(min=1e-3)).permute(0, 2, 3, 1) * (SIZE / size), share[:, 0]
+
+
+def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor) -> Tensor:
+    """Error of the flow in px, relative to how far the picture moved, where the truth is known."""
+    height, width = motion.flow.shape[1:3]
+    still = identity_grid(height, width, "centres", dtype=motion.flow.dtype, device=motion.flow.device)
+    return _relative(pixels(motion.flow - still) - true_px, true_px, share[..., None])
+
+
+def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:
+    """Error of each keypoint's matrix against the gradient of the true backward motion there."""
+    height, width = true_px.shape[1:3]
+    way = true_px.permute(0, 3, 1, 2) / (SIZE / 2)
+    way = F.avg_pool2d(F.pad(way, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    dx = F.pad(way[..., 2:] - way[..., :-2], (1, 1, 0, 0), mode="replicate") * (width / 4)
+    dy = F.pad(way[..., 2:, :] - way[..., :-2, :], (0, 0, 1, 1), mode="replicate") * (height / 4)
+    gradient = torch.cat([dx, dy], dim=1)[:faces]
+    at = driving.kp[:faces, :, None].detach()
+    sampled = F.grid_sample(gradient, at, align_corners=False, padding_mode="border")[..., 0]
+    true = sampled.permute(0, 2, 1).unflatten(-1, (2, 2)).transpose(-1, -2)
+    got = motion.affine[:faces, ..., :2] - torch.eye(2, device=true.device)
+    return _relative((got - true).flatten(2), true.flatten(2), floor=0.02)
+
+
+def occlusion_loss(motion: DenseMotion, share: Tensor) -> Tensor:
+    """Cross entropy of the occlusion with the share of pixels that can be copied."""
+    return F.binary_cross_entropy(motion.occlusion[:, 0].clamp(1e-4, 1 - 1e-4), share)
+
+
+def equivariance_losses(found: Keypoints, warped: Keypoints, warp: RandomWarp) -> tuple[Tensor, Tensor]:
+    """FOMM, equations 8 and 9: keypoints of a warped picture, mapped back, are those of the picture."""
+    value = (found.kp - warp(warped.kp)).abs().mean()
+    chained = warp.jacobian(warped.kp) @ warped.jacobian
+    product = affine_ratio(chained, found.jacobian)
+    identity = torch.eye(2, device=product.device)
+    return value, (identity - product).abs().mean()
+
+
+def _relative(error: Tensor, true: Tensor, weight: Tensor | None = None, floor: float = 0.5) -> Tensor:
+    """Mean size of `error` over each item, divided by the rms of `true` plus a floor."""
+    weight = torch.ones_like(error[..., :1]) if weight is None else weight
+    dims = tuple(range(1, error.dim()))
+    size = torch.sqrt((error**2).sum(-1, keepdim=True) + 1e-6)
+    mean = (size * weight).sum(dims) / weight.sum(dims).clamp(min=1)
+    scale = ((true**2).sum(-1, keepdim=True) * weight).sum(dims) / weight.sum(dims).clamp(min=1)
+    return (mean / (scale.sqrt() + floor)).mean()

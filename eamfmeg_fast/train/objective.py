@@ -1,0 +1,98 @@
+"""One training step's forward pass: from a batch to named losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eamfmeg_fast.config import LIMITS
+from eamfmeg_fast.errors import OptionError
+from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
+from eamfmeg_fast.network import DenseMotion, Keypoints, Network
+from eamfmeg_fast.network.layers import to_nchw, to_nhwc
+from eamfmeg_fast.train import losses
+from eamfmeg_fast.train.feed import Batch
+from eamfmeg_fast.train.options import LossWeights, Stage
+from eamfmeg_fast.train.perceptual import FixedPyramid, VGGPyramid
+from eamfmeg_fast.train.transform import RandomWarp
+
+
+class Objective:
+    """The weighted losses of a network on a batch.
+
+    Args:
+        network: in training mode. weights: of the losses. perceptual: the reconstruction distance.
+    """
+
+    def __init__(self, network: Network, weights: LossWeights, perceptual: FixedPyramid | VGGPyramid) -> None:
+        self.network, self.weights, self.perceptual = network, weights, perceptual
+
+    def __call__(self, batch: Batch, stage: Stage, seed: int) -> dict[str, Tensor]:
+        """Named losses, already weighted; their sum is what is minimised."""
+        thumbnails = self._thumbnails(torch.cat([batch.first, batch.second]))
+        found = self.network.kp_detector.detect_small(thumbnails)
+        first, second = (Keypoints(*pair) for pair in zip(*(half.chunk(2) for half in found.keypoints), strict=True))
+        edges = self.network.edges(found.features)
+        thumbnail = thumbnails.chunk(2)[0]
+        motion = self.network.motion(thumbnail, first, second)
+        out = self._front(batch, first, second, motion)
+        if edges is not None:
+            out["edge"] = self.weights.edge * losses.edge_loss(*edges.chunk(2), batch)
+        out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
+        if stage.parts == "all":
+            prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
+            out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, batch.second)
+        return out
+
+    def _front(
+        self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion
+    ) -> dict[str, Tensor]:
+        weights = self.weights
+        true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
+        return {
+            "landmark": weights.landmark * losses.landmark_loss(first, second, batch),
+            "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
+            "motion": weights.motion * losses.motion_loss(motion, true_px, share),
+            "affine": weights.affine * losses.affine_loss(motion, second, true_px, batch.faces),
+            "occlusion": weights.occlusion * losses.occlusion_loss(motion, share),
+        }
+
+    def _equivariance(self, thumbnail: Tensor, found: Keypoints, seed: int) -> dict[str, Tensor]:
+        warp = RandomWarp(thumbnail.shape[0], torch.Generator().manual_seed(seed))
+        grid = warp.grid(*thumbnail.shape[2:]).to(thumbnail.device)
+        moved = F.grid_sample(thumbnail, grid, align_corners=False, padding_mode="reflection")
+        again = self.network.kp_detector.detect_small(moved).keypoints
+        value, jacobian = losses.equivariance_losses(found, again, warp)
+        weights = self.weights
+        return {
+            "equivariance_value": weights.equivariance_value * value,
+            "equivariance_jacobian": weights.equivariance_jacobian * jacobian,
+        }
+
+    def _draw(self, target: Tensor, edge_map: Tensor | None, motion: DenseMotion) -> Tensor:
+        with _half(target.device):
+            features = self.network.generator.encode(target)
+            drawn = self.network.render(target, features.float(), edge_map, motion)
+        return drawn.prediction.float()
+
+    def _thumbnails(self, pictures: Tensor) -> Tensor:
+        size, small = pictures.shape[-1], self.network.config.map_size
+        if size == self.network.config.size:
+            return self.network.kp_detector.down(pictures)
+        stride = size // small
+        if stride * small != size or size < LIMITS.min_side:
+            raise OptionError(f"training pictures of {size} px", f"a multiple of {small}", "Change the stage's size.")
+        # The same blur, counted in pixels of the smaller picture.
+        kernel = gaussian_kernel(1 / (1 + 3 * stride / 4), even=True).to(pictures)
+        return to_nchw(antialias_down(to_nhwc(pictures), kernel, stride))
+
+
+@contextmanager
+def _half(device: torch.device) -> Iterator[None]:
+    """The decoder learns in bfloat16; keypoints and flow stay in float32."""
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        yield
