@@ -51,7 +51,8 @@ class NetworkConfig:
         attention: None, "released" (edge as second key, V @ A) or "edge-query" (the published description).
         attention_dim: channels of query and key.
         strip_rows: rows of one attention strip.
-        skip: the prediction blends the warped target in, weighted by the occlusion.
+        skip: the prediction blends the warped target in, weighted by the occlusion; that warp is bicubic, since what
+            it blurs stays blurred.
         gain: default motion gain; adapt_scale: hull-area scale on keypoint displacements.
         align_corners: of every grid_sample (False: PyTorch since 1.4; True: PyTorch 1.0).
         pixel_grid: "corners" (upstream: -1 and 1 are the centres of the outer pixels of every map) or "centres" (they

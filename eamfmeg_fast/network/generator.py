@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.warp_occlude import warp, warp_occlude
+from eamfmeg_fast.kernels.warp_occlude import warp, warp_cubic, warp_occlude
 from eamfmeg_fast.network.attention import EdgeAttention
 from eamfmeg_fast.network.dense_motion import DenseMotion, DenseMotionNetwork
 from eamfmeg_fast.network.layers import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d, to_nchw, to_nhwc
@@ -97,7 +97,7 @@ class OcclusionAwareGenerator(nn.Module):
         deformed = self.deform(picture, motion.flow)
         if self.config.skip:
             visible = F.interpolate(motion.occlusion, size=picture.shape[2:], mode="bilinear", align_corners=False)
-            prediction = prediction + visible * (deformed - prediction)
+            prediction = (prediction + visible * (deformed - prediction)).clamp(0, 1)
         return Rendering(prediction, warped, edge, attention, attended, residual_0, bottleneck, up, deformed)
 
     def deform(self, picture: Tensor, flow: Tensor) -> Tensor:
@@ -116,4 +116,5 @@ class OcclusionAwareGenerator(nn.Module):
         large = large.permute(0, 2, 3, 1)
         if grid == "centres":
             large = large + identity_grid(height, width, grid, dtype=flow.dtype, device=flow.device)
-        return to_nchw(warp(to_nhwc(picture), large, self.config.align_corners))
+        sample = warp_cubic if self.config.skip else warp
+        return to_nchw(sample(to_nhwc(picture), large, self.config.align_corners))

@@ -24,6 +24,8 @@ Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every step with the step, the number of steps and the losses."""
 
 _CLIP = 5.0
+_MOMENTUM = 0.02
+"""Of the running statistics: batches are small, and what they leave behind is what runs later."""
 
 
 class TrainingDiverged(EamfmegError):
@@ -45,7 +47,10 @@ def run(options: TrainOptions, progress: Progress | None = None) -> tuple[Networ
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    network = build_network(options.preset).train()
+    network = build_network(options.preset).train().to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = _MOMENTUM
     perceptual = perceptual_loss(options.vgg19)
     optimiser = torch.optim.Adam(_groups(network), lr=1e-3, betas=(0.9, 0.999))
     trainer = _Trainer(options, network, optimiser, Objective(network, options.weights, perceptual), progress)

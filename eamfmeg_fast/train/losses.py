@@ -57,11 +57,13 @@ def flow_truth(batch: Batch, height: int, width: int) -> tuple[Tensor, Tensor]:
     return (way / share.clamp(min=1e-3)).permute(0, 2, 3, 1) * (SIZE / size), share[:, 0]
 
 
-def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor) -> Tensor:
-    """Error of the flow in px, relative to how far the picture moved, where the truth is known."""
-    height, width = motion.flow.shape[1:3]
-    still = identity_grid(height, width, "centres", dtype=motion.flow.dtype, device=motion.flow.device)
-    return _relative(pixels(motion.flow - still) - true_px, true_px, share[..., None])
+def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slice) -> Tensor:
+    """Error of the flow in px over some items of the batch, relative to how far the picture moved; 0 for no items."""
+    flow = motion.flow[items]
+    if not len(flow):
+        return flow.new_zeros(())
+    still = identity_grid(*flow.shape[1:3], "centres", dtype=flow.dtype, device=flow.device)
+    return _relative(pixels(flow - still) - true_px[items], true_px[items], share[items, ..., None])
 
 
 def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:

@@ -53,10 +53,13 @@ class Objective:
     ) -> dict[str, Tensor]:
         weights = self.weights
         true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
+        of_faces = losses.motion_loss(motion, true_px, share, slice(0, batch.faces))
+        of_things = losses.motion_loss(motion, true_px, share, slice(batch.faces, None))
         return {
             "landmark": weights.landmark * losses.landmark_loss(first, second, batch),
             "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
-            "motion": weights.motion * losses.motion_loss(motion, true_px, share),
+            "motion": weights.motion * of_faces,
+            "motion_things": weights.motion * weights.things * of_things,
             "affine": weights.affine * losses.affine_loss(motion, second, true_px, batch.faces),
             "occlusion": weights.occlusion * losses.occlusion_loss(motion, share),
         }

@@ -19,6 +19,7 @@ class LossWeights:
         keypoint_motion: keypoint displacement against the landmarks' displacement, pixels.
         affine: each keypoint's affine motion against the local gradient of the true one.
         occlusion: occlusion against the lab's validity mask.
+        things: factor on the motion loss of pictures of things, which no facial keypoint can follow well.
     """
 
     reconstruction: float = 10.0
@@ -27,9 +28,10 @@ class LossWeights:
     edge: float = 10.0
     landmark: float = 20.0
     motion: float = 4.0
-    keypoint_motion: float = 2.0
-    affine: float = 2.0
+    keypoint_motion: float = 4.0
+    affine: float = 3.0
     occlusion: float = 0.5
+    things: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Stage:
 
 
 SMALL_RECIPE = (
-    Stage(steps=2400, batch=12, size=128, parts="front", rate=2e-3),
-    Stage(steps=900, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.1),
+    Stage(steps=2600, batch=12, size=128, parts="front", rate=2e-3),
+    Stage(steps=1300, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.2),
 )
 
 
@@ -76,7 +78,7 @@ class TrainOptions:
     out: Path = Path("runs/small")
     stages: tuple[Stage, ...] = SMALL_RECIPE
     seed: int = 1
-    picture_share: float = 0.25
+    picture_share: float = 0.17
     weights: LossWeights = field(default_factory=LossWeights)
     vgg19: Path | None = None
     save_every: int = 50

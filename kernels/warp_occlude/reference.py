@@ -31,6 +31,18 @@ def warp(features: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
     return out.permute(0, 2, 3, 1)
 
 
+def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
+    """Sample a picture `[B, H, W, C]` at `flow` with Keys' cubic kernel (a = -0.75); the border pixels repeat outside.
+
+    Convention:
+        As `warp`. Far less detail is lost than with two taps, and none where the flow is at rest.
+    """
+    out = F.grid_sample(
+        picture.permute(0, 3, 1, 2), flow, mode="bicubic", padding_mode="border", align_corners=align_corners
+    )
+    return out.permute(0, 2, 3, 1)
+
+
 def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool = False) -> Tensor:
     """`warp`, times the occlusion `[B, h, w]` of each output pixel. FOMM, equation 6."""
     return warp(features, flow, align_corners) * occlusion[..., None]
