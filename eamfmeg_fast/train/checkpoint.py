@@ -23,7 +23,7 @@ def save(path: Path, network: Network, optimiser: torch.optim.Adam, step: int, s
     for name, parameter in network.named_parameters():
         state = optimiser.state.get(parameter)
         if state:
-            tensors |= {f"{m}.{name}": state[m] for m in ("exp_avg", "exp_avg_sq", "step")}
+            tensors |= {f"{m}.{name}": state[m].contiguous() for m in ("exp_avg", "exp_avg_sq", "step")}
     aside = path.with_name(f".{path.name}.part")
     save_file(tensors, aside, metadata={"step": str(step), "signature": signature})
     os.replace(aside, path)
@@ -48,7 +48,9 @@ def restore(path: Path, network: Network, optimiser: torch.optim.Adam, signature
     return int(json.loads(metadata["step"]))
 
 
+@torch.no_grad()
 def _restore_moments(network: Network, optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
     for name, parameter in network.named_parameters():
         if f"exp_avg.{name}" in tensors:
-            optimiser.state[parameter] = {m: tensors[f"{m}.{name}"] for m in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {m: torch.empty_like(parameter).copy_(tensors[f"{m}.{name}"]) for m in ("exp_avg", "exp_avg_sq")}
+            optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
