@@ -1,0 +1,68 @@
+# Every target works alone on a fresh clone: the first one that needs it makes .venv. `make` prints this list.
+PYTHON ?= python3
+GPU_PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*')
+
+# Waiting OpenMP threads that spin can slow a shared machine many times over.
+export OMP_WAIT_POLICY ?= passive
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test fast lint format types bench gpu clean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/.installed  ## make .venv with the package, the demo's and the tests' needs
+
+demo: $(VENV)/.installed  ## retarget a made-up micro-expression onto a face and show what came out
+	$(PY) -m eamfmeg_fast.demo
+
+test: $(VENV)/.installed  ## all tests
+	$(BIN)/pytest -q
+
+fast: $(VENV)/.installed  ## the tests that take seconds
+	$(BIN)/pytest -q -m "not slow"
+
+lint: $(VENV)/.dev  ## ruff and clang-format, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	find csrc -name '*.[ch]*' -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
+
+format: $(VENV)/.dev  ## let ruff and clang-format change what they can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc -name '*.[ch]*' -print0 | xargs -0 $(BIN)/clang-format -i
+
+types: $(VENV)/.dev  ## mypy on the package as it is built
+	rm -rf build/typecheck
+	$(PY) setup.py -q build_py -d build/typecheck
+	$(BIN)/mypy build/typecheck/eamfmeg_fast
+
+bench: $(VENV)/.installed  ## the benchmarks, each after its accuracy gate
+	$(BIN)/pytest -q benchmarks
+
+gpu:  ## what needs a CUDA device, with the system's Python; NOT RUN without one
+	GPU_PYTHON="$(GPU_PYTHON)" .ci/gpu
+
+clean:  ## remove what was built; .venv stays (rm -rf .venv)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks eamfmeg_fast/*.so
+	rm -f $(VENV)/.installed $(VENV)/.dev
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than Python 3.11 or not there. Name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' \
+	  || { echo "$(PYTHON) cannot make virtual environments. Install its venv package (Debian: apt install python3-venv)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BUILD_INPUTS) | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,test,dev]'
+	@touch $@

@@ -1,0 +1,82 @@
+// The only file that knows Python. Built twice: as eamfmeg_fast._C (CPU), and with -DEAMFMEG_CUDA as eamfmeg_fast._cuda.
+// An operator adds one line to its room's list below. Addresses come as integers: the caller (kernels/<op>/native.py) has
+// checked shapes and types and keeps the tensors alive.
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <type_traits>
+
+#include "identity/identity.h"
+
+namespace py = pybind11;
+
+namespace {
+
+void check(int status) {
+    switch (status) {
+        case eamfmeg::kOk: return;
+        case eamfmeg::kBadItemSize: throw std::invalid_argument("item size is not 1, 2, 4 or 8 bytes");
+        case eamfmeg::kLaunchFailed: throw std::runtime_error("the CUDA kernel could not be launched");
+        default: throw std::runtime_error("unknown status");
+    }
+}
+
+// An entry point as Python sees it: pointers become integers, the GIL is released, a bad status becomes an exception.
+template <class T>
+struct Plain {
+    using type = T;
+};
+template <class T>
+struct Plain<T*> {
+    using type = std::uintptr_t;
+};
+template <class T>
+T unpack(typename Plain<T>::type value) {
+    if constexpr (std::is_pointer_v<T>) {
+        return reinterpret_cast<T>(value);
+    } else {
+        return value;
+    }
+}
+
+template <class... Args>
+void bind(py::module_& m, const char* name, int (*entry)(Args...)) {
+    m.def(
+        name, [entry](typename Plain<Args>::type... args) { check(entry(unpack<Args>(args)...)); },
+        py::call_guard<py::gil_scoped_release>());
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["compiler"] = __VERSION__;
+    info["flags"] = EAMFMEG_FLAGS;
+    info["source_hash"] = EAMFMEG_SOURCE_HASH;
+#ifdef _OPENMP
+    info["openmp"] = _OPENMP;
+#else
+    info["openmp"] = 0;
+#endif
+#ifdef EAMFMEG_MUTANTS
+    info["mutants"] = true;
+#else
+    info["mutants"] = false;
+#endif
+    return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(EAMFMEG_MODULE, m) {
+    m.doc() = "Compiled rooms of eamfmeg_fast.kernels: addresses in, status out. Use the operators, not this.";
+    m.def("build_info", &build_info, "Compiler, flags, OpenMP version (0: none), fingerprint of csrc/, planted faults.");
+#ifdef EAMFMEG_MUTANTS
+    m.def(
+        "set_mutant", [](int number) { eamfmeg::mutant_number() = number; }, "Switch planted fault `number` on; 0: none.");
+#endif
+#ifdef EAMFMEG_CUDA
+    bind(m, "identity_cuda", &eamfmeg_identity_cuda);
+#else
+    bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+#endif
+}

@@ -1,0 +1,58 @@
+"""Finds the compiled libraries of csrc/, once, and says why one is missing."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+from eamfmeg_fast.errors import BackendError
+from eamfmeg_fast.kernels.source_hash import source_hash
+
+_CSRC = Path(__file__).resolve().parent.parent / "csrc"
+_ASKED = {
+    "_C": "the CPU library was not built: no C++ compiler or no pybind11 at install time",
+    "_cuda": "the CUDA library was not built: it is made only with EAMFMEG_CUDA=1 and nvcc",
+}
+
+
+@functools.cache
+def _load(name: str) -> ModuleType | str:
+    try:
+        library = importlib.import_module(f"eamfmeg_fast.{name}")
+    except ModuleNotFoundError:
+        return _ASKED[name]
+    except ImportError as error:
+        return f"eamfmeg_fast.{name} does not load: {error}"
+    if is_stale(library):
+        text = f"eamfmeg_fast.{name} is older than csrc/; rebuild: make install"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return library
+
+
+def is_stale(library: ModuleType) -> bool:
+    """Whether a checkout's csrc/ has changed since `library` was built; an installed package has none to compare."""
+    return _CSRC.is_dir() and library.build_info()["source_hash"] != source_hash(_CSRC)
+
+
+def why_missing(name: str) -> str:
+    """Why `_C` or `_cuda` cannot be used here, one clause; empty when it can."""
+    found = _load(name)
+    return found if isinstance(found, str) else ""
+
+
+def library(name: str) -> ModuleType:
+    """The compiled library `_C` or `_cuda`.
+
+    Warns:
+        RuntimeWarning: once, when a checkout's csrc/ is newer than the library.
+
+    Raises:
+        BackendError: it was not built or does not load.
+    """
+    found = _load(name)
+    if isinstance(found, str):
+        raise BackendError(found, "", "Run `eamfmeg doctor`; in a checkout `make install` builds it.")
+    return found

@@ -1,0 +1,83 @@
+"""The list of operators: one record each, read by the tests, the benchmarks, the exporters and the documentation."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+# Operators that carry a record `OP`. Adding one here is what makes the tests run on it.
+_NAMES = ("identity",)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of an operator.
+
+    Attributes:
+        name: what is special about it.
+        args: positional arguments, tensors on the CPU.
+        tiny: small enough for Triton's interpreter (about 11 ms for each program instance).
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    tiny: bool = True
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that must raise `error`, and a word that its message must contain."""
+
+    name: str
+    args: tuple[Any, ...]
+    error: type[Exception]
+    word: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """One implementation of an operator.
+
+    Attributes:
+        name: "cpu", "cuda" or "triton".
+        missing: why it cannot run here, one clause; empty when it can.
+        into: `into(out, *args)` writes the result into `out`, contiguous, and touches nothing else.
+        mutants: names of the faults planted in the room's source, numbered from 1.
+    """
+
+    name: str
+    missing: Callable[[], str]
+    into: Callable[..., None]
+    mutants: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator.
+
+    Attributes:
+        name: spelt the same in every room.
+        public: the function people call.
+        reference: the same in plain PyTorch, any precision.
+        overload: the registered operator, for `torch.library.opcheck` and for exporters.
+        samples, refusals: calls that must work, calls that must not.
+        rooms: implementations beside the reference, by name.
+    """
+
+    name: str
+    public: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    overload: Callable[[], Any]
+    samples: Callable[[], Sequence[Sample]]
+    refusals: Callable[[], Sequence[Refusal]]
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+
+
+def operators() -> dict[str, Op]:
+    """All operators by name; the first call imports them."""
+    found = (importlib.import_module(f"eamfmeg_fast.kernels.{name}").OP for name in _NAMES)
+    return {op.name: op for op in found}
