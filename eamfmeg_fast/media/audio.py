@@ -33,7 +33,7 @@ class AudioFeed:
     Packets stay whole and in step with the picture: the sound begins and ends within about 20 ms of it.
 
     Args:
-        source: the open clip, `stream` its sound; closed with `files`.
+        path: the clip; what is opened of it goes to `files`.
         output: the mp4 being written.
         begin: moment on the clip's own clock that becomes 0, in seconds.
     """
@@ -42,8 +42,8 @@ class AudioFeed:
         self, path: str | os.PathLike[str], files: contextlib.ExitStack, output: OutputContainer, begin: Fraction
     ) -> None:
         self.path, self.files, self.output, self.begin = path, files, output, begin
-        source = files.enter_context(open_container(path))[0]
-        stream = _sound(source)
+        clip = files.enter_context(open_container(path))[0]
+        stream = _sound(clip)
         if stream is None:
             raise MediaError(f"{shown(path)} has no sound that can be decoded", "sound")
         context = stream.codec_context
@@ -55,7 +55,7 @@ class AudioFeed:
             self.target = output.add_stream("aac", rate=rate)
             layout = self.target.codec_context.layout = "mono" if context.channels == 1 else "stereo"
             self.resampler = AudioResampler("fltp", layout, rate, _AAC_FRAME)
-        self.packets: Iterator[Packet] = source.demux(stream)
+        self.packets: Iterator[Packet] = clip.demux(stream)
         self.waiting: Packet | None = None
         self.pieces: deque[AudioFrame] = deque()
         self.until = Fraction(0)
@@ -145,8 +145,8 @@ class AudioFeed:
             self.output.mux(self.target.encode(None))
 
 
-def _sound(source: InputContainer) -> AudioStream | None:
-    for stream in source.streams.audio:
+def _sound(clip: InputContainer) -> AudioStream | None:
+    for stream in clip.streams.audio:
         if stream.codec_context is not None:
             return stream
     return None

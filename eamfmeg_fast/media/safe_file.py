@@ -86,8 +86,8 @@ def refuse_inputs(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> Non
     final = os.path.realpath(output)
     for given in inputs:
         same = os.path.exists(output) and os.path.exists(given) and os.path.samefile(output, given)
-        source = os.path.realpath(given)
-        if same or source == final or source.startswith(final + os.sep):
+        place = os.path.realpath(given)
+        if same or place == final or place.startswith(final + os.sep):
             raise MediaError(f"output {shown(output)} is or holds the input {shown(given)}", fix="Choose another name.")
 
 

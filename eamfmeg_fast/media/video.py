@@ -25,6 +25,7 @@ from eamfmeg_fast.media.sniff import VIDEOS, sniff
 
 _DEMUXERS = {"mp4": "mov", "webm": "matroska"}
 _MAX_THREADS = 4
+_ONE_FRAME_A_PACKET = ("h264", "hevc", "libdav1d", "av1", "mjpeg", "vp9")
 _PACKETS_LOOKED_AT = 240
 _CHROMA = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
@@ -152,20 +153,26 @@ def _moment(frame: VideoFrame, stream: VideoStream) -> Fraction | None:
 def _decode(
     container: InputContainer, stream: VideoStream, kind: str, path: str | os.PathLike[str]
 ) -> Iterator[VideoFrame]:
-    """Every frame; raises where the file states more packets than it gives."""
-    packets = 0
+    """Every frame; raises where there are fewer packets than the file states, or fewer frames than packets."""
+    packets = owed = 0
+    first = None
     for packet in container.demux(stream):
         if packet.size:
             packets += 1
-            if packet.is_corrupt:
-                raise MediaError(f"{shown(path)} is cut or damaged at packet {packets}", "a whole video")
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise MediaError(f"{shown(path)} is damaged at packet {packets}", "a whole video")
-            yield frame
-    stated = len(stream.index_entries) if kind == "mp4" else 0
-    if packets < stated:
-        raise MediaError(f"{shown(path)} is cut: it holds {packets} of {stated} frames", "a whole video")
+            first = packet.pts if first is None else first
+            # Pictures before the first keyframe in time lean on what was cut away, and may be left out.
+            owed += not packet.is_discard and (packet.pts is None or first is None or packet.pts >= first)
+        frames = packet.decode()
+        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+            raise MediaError(f"{shown(path)} is cut or damaged at packet {packets}", "a whole video")
+        owed -= len(frames)
+        yield from frames
+    if kind != "mp4":
+        return
+    stated = len(stream.index_entries)
+    if packets < stated or (owed > 0 and stream.codec_context.name in _ONE_FRAME_A_PACKET):
+        lost = max(stated - packets, owed)
+        raise MediaError(f"{shown(path)} is cut or damaged: {lost} of {stated} frames are lost", "a whole video")
 
 
 def read_video(path: str | os.PathLike[str]) -> Generator[Frame, None, None]:

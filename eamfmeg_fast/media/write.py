@@ -23,6 +23,7 @@ from eamfmeg_fast.media.write_gif import FASTEST_FPS, GifSink
 from eamfmeg_fast.media.write_mp4 import Mp4Sink
 
 _MAX_CRF = 51
+AnyPath = str | os.PathLike[str]
 
 
 class Sink(Protocol):
@@ -120,16 +121,16 @@ class ClipWriter:
 
 
 def open_writer(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     fps: Fraction | int | float | str,
     size: tuple[int, int],
     mark: str | HasJson | None = None,
-    audio_from: str | os.PathLike[str] | None = None,
+    audio_from: AnyPath | None = None,
     lossless: bool = False,
     crf: int = 12,
     overwrite: bool = False,
-    inputs: Iterable[str | os.PathLike[str]] = (),
+    inputs: Iterable[AnyPath] = (),
     origin: int = 0,
 ) -> ClipWriter:
     """A writer for the kind of output that the name asks for; nothing is created before its `with` block.
@@ -140,8 +141,7 @@ def open_writer(
         size: (width, height) in pixels, odd ones too.
         mark: the synthetic mark, an object with `to_json` or JSON text; None: one that names only this software.
         audio_from, lossless, crf: mp4 only, see `Mp4Sink`; the clip need not have sound.
-        overwrite: a filled folder of frames may be replaced; a file always is, at once and whole.
-        inputs: files that the output must not be.
+        overwrite: a filled folder of frames may be replaced (a file always is); inputs: what the output must not be.
         origin: number of the first frame in a folder's file names.
 
     Raises:
@@ -152,20 +152,28 @@ def open_writer(
     if not 0 <= crf <= _MAX_CRF or origin < 0:
         raise OptionError(f"crf is {crf} and origin {origin}", f"crf from 0 to {_MAX_CRF} and origin from 0")
     final, kind = _kind_of(path)
-    check_size(size[0], size[1], LIMITS.max_video_pixels, shown(path))
-    refuse_inputs(final, [*inputs, *([audio_from] if audio_from is not None else [])])
-
+    check_size(*size, LIMITS.max_video_pixels, shown(path))
+    refuse_inputs(final, inputs if audio_from is None else (*inputs, audio_from))
     if kind == "gif" and rate > FASTEST_FPS:
-        slow = (
-            f"a GIF cannot show {float(rate):g} frames per second; it will play at {FASTEST_FPS}. Write an mp4 instead."
+        warnings.warn(
+            f"a GIF plays at {FASTEST_FPS} frames per second, not {float(rate):g}; write an mp4", stacklevel=2
         )
-        warnings.warn(slow, stacklevel=2)
-    makers: dict[str, Callable[[Path, Fraction], Sink]] = {
-        "mp4": lambda place, first: Mp4Sink(place, rate, size, text, audio_from, first, lossless, crf),
-        "gif": lambda place, _: GifSink(place, rate, size, text),
-        "folder": lambda place, _: FolderSink(place, rate, text, origin),
-    }
-    return ClipWriter(Aside(final, folder=kind == "folder", overwrite=overwrite), makers[kind], rate, size)
+    aside = Aside(final, kind == "folder", overwrite)
+    return ClipWriter(aside, _maker(kind, rate, size, text, origin, (audio_from, lossless, crf)), rate, size)
+
+
+def _maker(
+    kind: str, fps: Fraction, size: tuple[int, int], mark: str, origin: int, mp4: tuple[AnyPath | None, bool, int]
+) -> Callable[[Path, Fraction], Sink]:
+    """What opens the hidden file or folder, once the first frame and its time are known."""
+
+    def make(place: Path, first: Fraction) -> Sink:
+        if kind == "mp4":
+            audio_from, lossless, crf = mp4
+            return Mp4Sink(place, fps, size, mark, audio_from, first, lossless, crf)
+        return GifSink(place, fps, size, mark) if kind == "gif" else FolderSink(place, fps, mark, origin)
+
+    return make
 
 
 def _kind_of(path: str | os.PathLike[str]) -> tuple[Path, str]:

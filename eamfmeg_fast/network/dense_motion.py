@@ -51,7 +51,13 @@ class DenseMotionNetwork(nn.Module):
         config = self.config
         affine = affine_of(target.kp, target.jacobian, driving.kp, driving.jacobian)
         inputs = sparse_motion(
-            to_nhwc(thumbnail), target.kp, driving.kp, affine, config.kp_variance, config.pixel_grid, config.align_corners
+            to_nhwc(thumbnail),
+            target.kp,
+            driving.kp,
+            affine,
+            config.kp_variance,
+            config.pixel_grid,
+            config.align_corners,
         )
         features = self.hourglass(to_nchw(inputs))
         mask, flow, occlusion = dense_motion(

@@ -70,9 +70,7 @@ class Encoder(nn.Module):
     def __init__(self, in_features: int, config: HourglassConfig) -> None:
         super().__init__()
         width = _widths(config)
-        blocks = [
-            DownBlock2d(in_features if i == 0 else width[i], width[i + 1]) for i in range(config.num_blocks)
-        ]
+        blocks = [DownBlock2d(in_features if i == 0 else width[i], width[i + 1]) for i in range(config.num_blocks)]
         self.down_blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:

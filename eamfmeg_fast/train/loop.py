@@ -7,18 +7,20 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 
 from eamfmeg_fast.errors import EamfmegError
 from eamfmeg_fast.network import Network, build_network
 from eamfmeg_fast.train import checkpoint
+from eamfmeg_fast.train.card import publish
 from eamfmeg_fast.train.feed import Batch, feed
 from eamfmeg_fast.train.log import Log
 from eamfmeg_fast.train.objective import Objective
 from eamfmeg_fast.train.options import Stage, TrainOptions
 from eamfmeg_fast.train.perceptual import perceptual_loss
+from eamfmeg_fast.weights import WeightsInfo
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every step with the step, the number of steps and the losses."""
@@ -34,11 +36,26 @@ class TrainingDiverged(EamfmegError):
     exit_code = 4
 
 
-def run(options: TrainOptions, progress: Progress | None = None) -> tuple[Network, int]:
-    """Train, resuming from the checkpoint in `options.out` if there is one.
+@dataclass(frozen=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        network: in evaluation mode. steps: done so far; total: of all stages.
+        weights: the file written into the run's folder, with its model card.
+    """
+
+    network: Network
+    steps: int
+    total: int
+    weights: WeightsInfo
+
+
+def run(options: TrainOptions, progress: Progress | None = None) -> Trained:
+    """Train, resuming from the checkpoint in `options.out` if there is one; weights are written at every end.
 
     Returns:
-        The network in evaluation mode, and the steps done so far (less than all when `minutes` ran out).
+        The network and how far it came (less than all steps when `minutes` ran out).
 
     Raises:
         WeightsError: the checkpoint is of another run. TrainingDiverged: a loss is not finite.
@@ -55,8 +72,9 @@ def run(options: TrainOptions, progress: Progress | None = None) -> tuple[Networ
     optimiser = torch.optim.Adam(_groups(network), lr=1e-3, betas=(0.9, 0.999))
     trainer = _Trainer(options, network, optimiser, Objective(network, options.weights, perceptual), progress)
     with Log(options.out, note=f"reconstruction: {perceptual.description}") as log:
-        done = trainer.run(log)
-    return network.eval(), done
+        steps = trainer.run(log)
+    weights = publish(network.eval(), options, steps, perceptual.description)
+    return Trained(network, steps, trainer.total, weights)
 
 
 class _Trainer:
@@ -108,7 +126,9 @@ class _Trainer:
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-            raise TrainingDiverged(f"step {step}: {', '.join(bad)} is not finite", "numbers", "Lower the learning rate.")
+            raise TrainingDiverged(
+                f"step {step}: {', '.join(bad)} is not finite", "numbers", "Lower the learning rate."
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self.optimiser.step()
@@ -120,7 +140,9 @@ class _Trainer:
 
 def signature(options: TrainOptions) -> str:
     """A hash of the options that a checkpoint depends on."""
-    relevant = {k: v for k, v in asdict(options).items() if k not in ("out", "minutes", "threads", "workers", "save_every")}
+    relevant = {
+        k: v for k, v in asdict(options).items() if k not in ("out", "minutes", "threads", "workers", "save_every")
+    }
     return hashlib.sha256(json.dumps(relevant, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,5 +157,3 @@ def _groups(network: Network) -> list[dict[str, object]]:
 def _schedule(step: int, steps: int, warm: int = 30) -> float:
     cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
     return min(1.0, (step + 1) / warm) * cosine
-
-

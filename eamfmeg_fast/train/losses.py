@@ -40,7 +40,7 @@ def landmark_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
 
 
 def keypoint_motion_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
-    """Error of keypoint displacement in px, relative to how far the face moved: small motion counts as much as large."""
+    """Error of keypoint displacement in px, relative to how far the face moved: small motion counts like large."""
     size, count = batch.first.shape[-1], first.kp.shape[1]
     true = batch.second_landmarks_px[:, :count] - batch.first_landmarks_px[:, :count]
     true = true * (SIZE / size)

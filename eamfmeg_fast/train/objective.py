@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
 from eamfmeg_fast.network import DenseMotion, Keypoints, Network
@@ -48,9 +47,7 @@ class Objective:
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, batch.second)
         return out
 
-    def _front(
-        self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion
-    ) -> dict[str, Tensor]:
+    def _front(self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion) -> dict[str, Tensor]:
         weights = self.weights
         true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
         of_faces = losses.motion_loss(motion, true_px, share, slice(0, batch.faces))
@@ -87,8 +84,11 @@ class Objective:
         if size == self.network.config.size:
             return self.network.kp_detector.down(pictures)
         stride = size // small
-        if stride * small != size or size < LIMITS.min_side:
-            raise OptionError(f"training pictures of {size} px", f"a multiple of {small}", "Change the stage's size.")
+        if stride * small != size or stride % 2:
+            # Only an even stride has its blocks' middle between pixels, where an even kernel is centred.
+            raise OptionError(
+                f"training pictures of {size} px", f"a multiple of {2 * small}", "Change the stage's size."
+            )
         # The same blur, counted in pixels of the smaller picture.
         kernel = gaussian_kernel(1 / (1 + 3 * stride / 4), even=True).to(pictures)
         return to_nchw(antialias_down(to_nhwc(pictures), kernel, stride))

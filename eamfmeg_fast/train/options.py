@@ -43,7 +43,7 @@ class Stage:
         batch: pairs of frames per step.
         size: of the rendered pictures in pixels; the front alone can learn from half the size.
         parts: "front" (detector, edge head, dense motion) or "all".
-        rate: Adam's learning rate at the start; it falls to a tenth along a cosine.
+        rate: Adam's learning rate at the start; it falls to a twentieth along a cosine.
         front_rate: factor on the front's rate while all parts learn.
     """
 

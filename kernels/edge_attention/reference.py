@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 
-def strip_attention(query: Tensor, key: Tensor, value: Tensor, strip_rows: int, transposed: bool) -> tuple[Tensor, Tensor]:
+def strip_attention(
+    query: Tensor, key: Tensor, value: Tensor, strip_rows: int, transposed: bool
+) -> tuple[Tensor, Tensor]:
     """Attention inside each strip of `strip_rows` rows; the strips are what the method calls heads.
 
     Convention:
-        Row-major: strip s holds the pixels of rows `s * strip_rows ... (s + 1) * strip_rows - 1`. Scores are not scaled.
+        Row-major: strip s holds the rows `s * strip_rows ... (s + 1) * strip_rows - 1`. Scores are not scaled.
         `attention[..., i, j]` is the softmax over keys j for query i. transposed=False is the ordinary
         `out_i = sum_j attention[i, j] value_j`; transposed=True is what the released code computes,
         `out_j = sum_i attention[i, j] value_i`.

@@ -27,7 +27,7 @@ def sparse_grids(affine: Tensor, height: int, width: int, pixel_grid: PixelGrid)
 def heatmap_difference(
     kp_target: Tensor, kp_driving: Tensor, height: int, width: int, variance: float, pixel_grid: PixelGrid
 ) -> Tensor:
-    """Gaussians at the driving keypoints minus those at the target's, `[B, K + 1, height, width]`; channel 0 is zero."""
+    """Gaussians at the driving keypoints minus the target's, `[B, K + 1, height, width]`; channel 0 is zero."""
     grid = identity_grid(height, width, pixel_grid, dtype=kp_target.dtype, device=kp_target.device)
 
     def gaussian(kp: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_OUTSIDE = 4.0
+_FAR = 100.0
+"""Outside every picture, and small enough that pixel coordinates do not overflow in any type."""
 
 
 def warp(features: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
@@ -24,11 +25,11 @@ def warp(features: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
         `[B, h, w, C]`.
     """
     finite = torch.isfinite(flow).all(dim=-1, keepdim=True)
-    grid = torch.where(finite, flow, torch.full_like(flow, _OUTSIDE))
     out = F.grid_sample(
-        features.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=align_corners
+        features.permute(0, 3, 1, 2), _bounded(flow), mode="bilinear", padding_mode="zeros", align_corners=align_corners
     )
-    return out.permute(0, 2, 3, 1)
+    # With align_corners a picture of one pixel has no outside: say so here.
+    return torch.where(finite, out.permute(0, 2, 3, 1), 0)
 
 
 def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
@@ -38,7 +39,7 @@ def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Te
         As `warp`. Far less detail is lost than with two taps, and none where the flow is at rest.
     """
     out = F.grid_sample(
-        picture.permute(0, 3, 1, 2), flow, mode="bicubic", padding_mode="border", align_corners=align_corners
+        picture.permute(0, 3, 1, 2), _bounded(flow), mode="bicubic", padding_mode="border", align_corners=align_corners
     )
     return out.permute(0, 2, 3, 1)
 
@@ -46,3 +47,7 @@ def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Te
 def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool = False) -> Tensor:
     """`warp`, times the occlusion `[B, h, w]` of each output pixel. FOMM, equation 6."""
     return warp(features, flow, align_corners) * occlusion[..., None]
+
+
+def _bounded(flow: Tensor) -> Tensor:
+    return torch.nan_to_num(flow, nan=_FAR, posinf=_FAR, neginf=-_FAR).clamp(-_FAR, _FAR)

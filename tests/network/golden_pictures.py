@@ -22,7 +22,9 @@ def _moved(picture, amplitude, phase, shift, zoom, exposure):
     x, y = np.meshgrid(line, line)
     dx = amplitude * np.sin(np.pi * y + phase) * np.cos(0.5 * np.pi * x) + shift[0]
     dy = amplitude * np.sin(1.5 * np.pi * x + 2 * phase) * np.cos(0.5 * np.pi * y) + shift[1]
-    return _round(exposure * _bilinear(picture.astype(np.float64), (zoom * x + dx + 1) * 127.5, (zoom * y + dy + 1) * 127.5))
+    return _round(
+        exposure * _bilinear(picture.astype(np.float64), (zoom * x + dx + 1) * 127.5, (zoom * y + dy + 1) * 127.5)
+    )
 
 
 def _bilinear(picture, x, y):

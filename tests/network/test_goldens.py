@@ -1,7 +1,7 @@
 """The network computes what the released ones compute: values taken from runs of EAM-FMEG and FOMM.
 
-Both were run with weights that are a function of each parameter's name (`network/seeded.py`). `goldens.npz` holds values of
-every intermediate at fixed places, `goldens.json` shapes, rms and the weights' checksums.
+Both were run with weights that are a function of each parameter's name (`network/seeded.py`). `goldens.npz` holds values
+of every intermediate at fixed places, `goldens.json` shapes, rms and the weights' checksums.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def test_every_stage_matches(case: str, precision: str):
             limit = 2**-10 * np.abs(want) + (1e-6 if precision == "fp64" else limit)
         error = np.abs(got.ravel()[VALUES[f"{key}|at"]] - want)
         assert (error <= limit).all(), f"{name}: {error.max():.2e}"
-        assert np.sqrt((got**2).mean()) == pytest.approx(fact["rms"], rel=2e-4 if fact["dtype"] == "float16" else 2e-5), name
+        assert np.sqrt((got**2).mean()) == pytest.approx(
+            fact["rms"], rel=2e-4 if fact["dtype"] == "float16" else 2e-5
+        ), name
         checked += 1
     assert checked
 
