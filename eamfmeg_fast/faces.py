@@ -158,7 +158,7 @@ class FaceWatch:
 
 
 def parse_crop(value: Any) -> Crop | str | None:
-    """"auto", "none", a `Crop`, or four numbers as a tuple or as text "x,y,w,h"; None stays None.
+    """ "auto", "none", a `Crop`, or four numbers as a tuple or as text "x,y,w,h"; None stays None.
 
     Raises:
         OptionError: something else.
@@ -236,7 +236,7 @@ def _enlarged(box: Picture, size: int) -> Picture:
     large = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
     for _ in range(_CORRECTIONS):
         missing = small - cv2.resize(large, small.shape[1::-1], interpolation=cv2.INTER_AREA)
-        large += cv2.resize(missing, (size, size), interpolation=cv2.INTER_CUBIC)
+        large = large + cv2.resize(missing, (size, size), interpolation=cv2.INTER_CUBIC)
     return np.clip(large + 0.5, 0, 255).astype(np.uint8)
 
 

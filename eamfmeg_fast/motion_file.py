@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,11 +28,12 @@ _ROWS = 4096
 _MAX_KP, _MAX_JACOBIAN, _MIN_DETERMINANT = 16.0, 1e4, 1e-6
 _MAX_TEXT = 200
 _PER_FRAME = ("index", "time", "kp", "jacobian")
-_DTYPES = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class MotionRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MotionRow:
     """Motion at one frame.
 
     Attributes:
@@ -96,17 +97,21 @@ class MotionWriter:
         self._columns: dict[str, Any] = {}
 
     def __enter__(self) -> MotionWriter:
-        self._aside.open()
         try:
+            self._aside.open()
             with media_errors(self.path, "written"):
                 for name in _PER_FRAME:
                     file = tempfile.TemporaryFile(dir=self.path.absolute().parent)
                     self._columns[name] = self._open.enter_context(file)
         except BaseException:
-            self._open.close()
-            self._aside.discard()
+            self.discard()
             raise
         return self
+
+    def discard(self) -> None:
+        """Leave nothing behind of a file that is not finished; harmless after the end."""
+        self._open.close()
+        self._aside.discard()
 
     def write(self, row: MotionRow) -> None:
         """Append one frame.
@@ -130,8 +135,7 @@ class MotionWriter:
                     self._assemble(file)
                 self._aside.commit()
         finally:
-            self._open.close()
-            self._aside.discard()
+            self.discard()
 
     def _assemble(self, file: BinaryIO) -> None:
         layout, end = {}, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -107,10 +108,15 @@ def synthesise(out: str | Path, options: SynthOptions | None = None) -> Iterator
     folder = Path(out)
     _prepare(folder, options.overwrite)
     rows = []
-    for number in range(options.clips):
-        made = _write_clip(folder, options, number)
-        rows.append(made.row)
-        yield made
+    try:
+        for number in range(options.clips):
+            made = _write_clip(folder, options, number)
+            rows.append(made.row)
+            yield made
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing is in it
+        raise
     write_text_aside(folder / "annotations.csv", _casme_table(rows))
     write_text_aside(folder / "annotations_full.csv", _full_table(rows))
 
@@ -179,9 +185,7 @@ def _write_truth(path: Path, clip: LabClip, full: bool, row: dict[str, Any]) -> 
         aside.discard()
 
 
-def _row(
-    clip: LabClip, subject: int, name: str, emotion: str, seed: int
-) -> dict[str, Any]:
+def _row(clip: LabClip, subject: int, name: str, emotion: str, seed: int) -> dict[str, Any]:
     peak = dict(zip(ACTION_UNITS, clip.intensity[clip.apex].tolist()))
     strong = {unit: value for unit, value in peak.items() if value >= _FAINT}
     return {

@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "doctor": {"kernels", "weights", "faces", *_MEDIA},
     "live": {"retargeter", *_PARTS},
     "demo": {"retargeter", "evaluate", "synth", "train", "live", "doctor", *_PARTS},
+    "__main__": {"cli"},
     "cli": {"retargeter", "evaluate", "synth", "train", "live", "doctor", "demo", "export", *_PARTS},
 }
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 
@@ -41,7 +42,9 @@ def run(args: Sequence[str]) -> int:
     debug = "--debug" in options
     given = [arg for arg in options if arg != "--debug"] + given[len(options) :]
     try:
-        return _invoke(given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note  # type: ignore[assignment]
+            return _invoke(given)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted; nothing was left half-written", _INTERRUPTED)
     except BrokenPipeError:
@@ -70,6 +73,9 @@ def _invoke(args: list[str]) -> int:
 def _explain(error: Exception, debug: bool) -> int:
     usage = getattr(error, "format_message", None)
     if callable(usage):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(usage())
+            return 0
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "eamfmeg"
         return _complain(f"{str(usage()).rstrip('.')}. See `{command} --help`.", getattr(error, "exit_code", 2))
@@ -81,10 +87,19 @@ def _explain(error: Exception, debug: bool) -> int:
     return _complain(f"unexpected {type(error).__name__}: {error}.{more}", _INTERNAL)
 
 
+def _note(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Our own warnings as one line; those that libraries address to programmers are left out."""
+    if category is UserWarning:
+        sys.stderr.write(f"eamfmeg: note: {_plain(str(message))}\n")
+
+
 def _complain(message: str, code: int) -> int:
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    sys.stderr.write(f"eamfmeg: error: {line}\n")
+    sys.stderr.write(f"eamfmeg: error: {_plain(message)}\n")
     return code
+
+
+def _plain(message: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

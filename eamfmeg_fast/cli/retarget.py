@@ -12,9 +12,9 @@ from eamfmeg_fast.cli.output import Bar, print_json
 from eamfmeg_fast.errors import OptionError, PartialError
 
 if TYPE_CHECKING:
-    from eamfmeg_fast.batch import Job
-    from eamfmeg_fast.result import Report
     from eamfmeg_fast.retargeter import Retargeter
+    from eamfmeg_fast.retargeter.batch import Job
+    from eamfmeg_fast.retargeter.result import Report
 
 _FORMATS = {"mp4": ".mp4", "gif": ".gif", "png": ""}
 
@@ -70,7 +70,10 @@ def retarget(
     as_json: Json = False,
 ) -> None:
     """Repeat the micro-expression of DRIVING on TARGET."""
-    call = {"crop": crop, "crop_driving": crop_driving or ("auto" if crop not in ("auto", "none") else crop)}
+    call: dict[str, Any] = {
+        "crop": crop,
+        "crop_driving": crop_driving or ("auto" if crop not in ("auto", "none") else crop),
+    }
     call |= {"start": start, "end": end, "on_lost": on_lost, "reference_frame": parse_reference(reference_frame)}
     save: dict[str, Any] = {"lossless": lossless, "crf": crf, "overwrite": overwrite, "side_by_side": side_by_side}
     engine = {"device": device, "precision": precision, "threads": threads, "motion": motion, "gain": gain}
@@ -109,7 +112,7 @@ def _jobs(
     Raises:
         OptionError: arguments that do not go together.
     """
-    from eamfmeg_fast.batch import holds_pictures, jobs_from_folders, jobs_from_pairs
+    from eamfmeg_fast.retargeter.batch import holds_pictures, jobs_from_folders, jobs_from_pairs
 
     if form not in _FORMATS:
         raise OptionError(f"format {form!r}", ", ".join(_FORMATS), "Check the spelling.")
@@ -152,7 +155,7 @@ def _summary(report: Report) -> str:
 def _many(
     retargeter: Retargeter, jobs: list[Job], out: Path, call: dict[str, Any], save: dict[str, Any], as_json: bool
 ) -> None:
-    from eamfmeg_fast.batch import run_jobs
+    from eamfmeg_fast.retargeter.batch import run_jobs
 
     results = []
     made = not out.exists()

@@ -29,12 +29,12 @@ def train(
     from eamfmeg_fast.train import SMALL_RECIPE, TrainOptions, run
 
     if shorten <= 0 or minutes < 0 or workers < 0:
-        raise OptionError(f"shorten={shorten:g}, minutes={minutes:g}, workers={workers}", "shorten > 0, the others >= 0")
+        raise OptionError(
+            f"shorten={shorten:g}, minutes={minutes:g}, workers={workers}", "shorten > 0, the others >= 0"
+        )
     configuration(preset)
     stages = tuple(replace(stage, steps=max(1, round(stage.steps * shorten))) for stage in SMALL_RECIPE)
-    options = TrainOptions(
-        preset, out, stages, seed, vgg19=vgg19, minutes=minutes, threads=threads, workers=workers
-    )
+    options = TrainOptions(preset, out, stages, seed, vgg19=vgg19, minutes=minutes, threads=threads, workers=workers)
     with Bar("steps", sum(stage.steps for stage in stages)) as bar:
         done = run(options, bar.reach)
     facts = {"weights": str(done.weights.path), "steps": done.steps, "of": done.total, "sha256": done.weights.sha256}

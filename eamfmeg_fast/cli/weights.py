@@ -40,13 +40,15 @@ def convert(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A weights file, a motion file or a checkpoint.")],
+    path: Annotated[Path, typer.Argument(help="A weights file (or shipped name), a motion file or a checkpoint.")],
     seconds: Annotated[float, typer.Option(min=1, help="Most that reading a checkpoint may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
     """Say what is in a weights file, motion file or checkpoint. Exits with 2 if it cannot be used."""
     from eamfmeg_fast import weights
 
+    if str(path) in weights.pretrained_names() and not path.exists():
+        path = weights.PRETRAINED / f"{path}.safetensors"
     if _is_motion(path):
         _show_motion(path, as_json)
         return

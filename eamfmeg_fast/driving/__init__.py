@@ -2,8 +2,8 @@
 
 from eamfmeg_fast.driving.base import ON_LOST, Driving, DrivingOptions, Shot
 from eamfmeg_fast.driving.motion import MotionDriving
+from eamfmeg_fast.driving.opening import open_driving
 from eamfmeg_fast.driving.pictures import ArrayDriving, ClipDriving
-from eamfmeg_fast.driving.sources import open_driving
 
 __all__ = [
     "ON_LOST",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ class MotionDriving:
         if options.start is not None or options.end is not None:
             raise OptionError("start or end for a motion file", "them for clips only", "Cut the clip before saving it.")
         self.motion, self.options = motion, options
-        self.path, self.name = motion.path, str(motion.path)
-        self.fps, self.origin, self.count = motion.facts.fps, motion.facts.origin, motion.count
+        self.path: Path | None = motion.path
+        self.count: int | None = motion.count
+        self.name, self.fps, self.origin = str(motion.path), motion.facts.fps, motion.facts.origin
         self.crop: Crop | None = None
 
     def shots(self) -> Iterator[Shot]:
@@ -55,7 +57,7 @@ class MotionDriving:
 
     def sha256(self) -> str:
         """Hash of the motion file."""
-        return sha256_of(self.path)
+        return sha256_of(self.motion.path)
 
 
 def _tensors(kp: np.ndarray[Any, Any], jacobian: np.ndarray[Any, Any]) -> Keypoints:

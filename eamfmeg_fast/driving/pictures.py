@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time as clock
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -134,17 +134,17 @@ class ArrayDriving(_Pictures):
 
     origin = 0
 
-    def __init__(self, source: Iterable[Any], options: DrivingOptions, size: int, finder: FaceFinder | None) -> None:
+    def __init__(self, given: Iterable[Any], options: DrivingOptions, size: int, finder: FaceFinder | None) -> None:
         super().__init__(options, size, finder)
         if options.start is not None or options.end is not None:
             raise OptionError("start or end for frames handed over", "them for files only", "Slice the frames.")
         self.path: Path | None = None
         self.name, self.fps = "the driving frames", parse_fps(options.fps, "fps")
-        self.count: int | None = len(source) if hasattr(source, "__len__") else None
-        self._once = iter(source) is source
+        self.count: int | None = len(given) if isinstance(given, Sized) else None
+        self._once = iter(given) is given
         if self._once and options.reference_frame not in (None, 0):
             raise InputError("a chosen reference frame of an iterator, read only once", "a list or a file")
-        self._source, self._peeked, self._used = source, [], False  # type: ignore[var-annotated]
+        self._given, self._peeked, self._used = given, [], False  # type: ignore[var-annotated]
 
     def frames(self, start: Moment, end: Moment) -> Generator[Frame, None, None]:
         """The frames of a span; the first one of an iterator may be looked at before the others are read."""
@@ -152,7 +152,7 @@ class ArrayDriving(_Pictures):
             yield from self._single_pass()
         else:
             stop = None if end is None else int(end)
-            for index, image in enumerate(itertools.islice(self._source, stop)):
+            for index, image in enumerate(itertools.islice(self._given, stop)):
                 if start is None or index >= int(start):
                     yield self._frame(index, image)
 
@@ -160,12 +160,12 @@ class ArrayDriving(_Pictures):
         if self._used:
             raise InputError("the driving frames are used up", "a list or a file to read them again")
         if not self._peeked:
-            self._peeked.extend(itertools.islice(self._source, 1))
+            self._peeked.extend(itertools.islice(self._given, 1))
         if self._peeked:
             yield self._frame(0, self._peeked[0])
         self._used = True
         self._peeked.clear()
-        for index, image in enumerate(self._source, 1):
+        for index, image in enumerate(self._given, 1):
             yield self._frame(index, image)
 
     def _frame(self, index: int, image: Any) -> Frame:

@@ -105,7 +105,7 @@ class Engine:
             raise ShapeError(
                 f"a picture of shape {list(image.shape)}", f"[{size}, {size}, 3] RGB", "Crop and resize it first."
             )
-        x = torch.from_numpy(np.require(image, requirements="CW")).to(self.plan.device)
+        x = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.plan.device)
         return (x.to(self.plan.dtype) / 255).permute(2, 0, 1)[None]
 
     def _draw(self, state: TargetState, moved: Keypoints) -> tuple[DenseMotion, Rendering]:

@@ -111,7 +111,7 @@ class OcclusionAwareGenerator(nn.Module):
         grid = self.config.pixel_grid
         small = flow
         if grid == "centres":
-            small = flow - identity_grid(*flow.shape[1:3], grid, dtype=flow.dtype, device=flow.device)
+            small = flow - identity_grid(flow.shape[1], flow.shape[2], grid, dtype=flow.dtype, device=flow.device)
         large = F.interpolate(small.permute(0, 3, 1, 2), size=(height, width), mode="bilinear", align_corners=False)
         large = large.permute(0, 2, 3, 1)
         if grid == "centres":

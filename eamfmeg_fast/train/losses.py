@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,8 +27,9 @@ def landmarks(batch_px: Tensor, size: int, count: int) -> Tensor:
     return (2 * batch_px[:, :count] + 1) / size - 1
 
 
-def edge_loss(first: Tensor, second: Tensor, batch: Batch) -> Tensor:
+def edge_loss(edges: Sequence[Tensor], batch: Batch) -> Tensor:
     """Mean squared error of both frames' edge maps on the lab faces (EAM-FMEG, section 3.2)."""
+    first, second = edges
     a = F.mse_loss(first[: batch.faces], batch.first_edges)
     return (a + F.mse_loss(second[: batch.faces], batch.second_edges)) / 2
 
@@ -62,7 +65,7 @@ def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slic
     flow = motion.flow[items]
     if not len(flow):
         return flow.new_zeros(())
-    still = identity_grid(*flow.shape[1:3], "centres", dtype=flow.dtype, device=flow.device)
+    still = identity_grid(flow.shape[1], flow.shape[2], "centres", dtype=flow.dtype, device=flow.device)
     return _relative(pixels(flow - still) - true_px[items], true_px[items], share[items, ..., None])
 
 

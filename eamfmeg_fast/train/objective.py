@@ -40,7 +40,7 @@ class Objective:
         motion = self.network.motion(thumbnail, first, second)
         out = self._front(batch, first, second, motion)
         if edges is not None:
-            out["edge"] = self.weights.edge * losses.edge_loss(*edges.chunk(2), batch)
+            out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
         out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
         if stage.parts == "all":
             prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)

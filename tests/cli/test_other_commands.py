@@ -28,6 +28,8 @@ def test_version_and_help(eamfmeg: Eamfmeg) -> None:
     said = eamfmeg()
     assert said.code == 0 and all(verb in said.out for verb in ("retarget", "convert", "synth", "doctor", "verify"))
     assert eamfmeg("retarget", "--help").code == 0
+    said = eamfmeg("eval")
+    assert said.code == 0 and "lab" in said.out
 
 
 def test_a_set_of_lab_clips(eamfmeg: Eamfmeg, tmp_path: Path) -> None:
@@ -81,15 +83,15 @@ def test_verify_tells_good_from_bad(eamfmeg: Eamfmeg, kit: Path, quick: list[str
 def test_inspect_and_convert(eamfmeg: Eamfmeg, kit: Path, tmp_path: Path) -> None:
     said = eamfmeg("inspect", kit / "small.safetensors", "--json")
     assert said.code == 0 and json.loads(said.out)["usable"]
-    state = fill_seeded(build_network("fomm")).state_dict()
-    parts = {part: {} for part in ("generator", "kp_detector")}  # type: dict[str, dict[str, torch.Tensor]]
+    state = fill_seeded(build_network("small")).state_dict()
+    parts = {part: {} for part in ("generator", "kp_detector", "edge_predictor", "attention_module")}  # type: dict[str, dict[str, torch.Tensor]]
     for name, tensor in state.items():
         part, key = name.split(".", 1)
         parts[part][key] = tensor
     torch.save({**parts, "epoch": 3}, tmp_path / "vox.pth.tar")
     said = eamfmeg("convert", tmp_path / "vox.pth.tar", tmp_path / "vox.safetensors", "--dtype", "float16", "--json")
     assert said.code == 0, said.err
-    assert json.loads(said.out)["preset"] == "fomm"
+    assert json.loads(said.out)["preset"] == "small"
     assert eamfmeg("convert", tmp_path / "vox.pth.tar", tmp_path / "vox.safetensors").code == 2
     assert eamfmeg("inspect", tmp_path / "vox.safetensors").out.rstrip().endswith("ready to load")
 
@@ -108,9 +110,7 @@ def test_doctor(eamfmeg: Eamfmeg, monkeypatch: pytest.MonkeyPatch) -> None:
     ("raised", "code"),
     [(KeyboardInterrupt(), 130), (RuntimeError("two\nlines"), 1), (MemoryError(), 1), (OSError(28, "No space"), 2)],
 )
-def test_the_boundary(
-    eamfmeg: Eamfmeg, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int
-) -> None:
+def test_the_boundary(eamfmeg: Eamfmeg, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int) -> None:
     def fail() -> list[Finding]:
         raise raised
 

@@ -165,9 +165,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("role", ["target", "driving"])
-def test_inputs(
-    eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], kind: str, role: str
-) -> None:
+def test_inputs(eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], kind: str, role: str) -> None:
     at, out = places
     bad = HOSTILE[kind](at, kit)
     if role == "target" and kind == "folder_with_a_gap":
@@ -222,14 +220,12 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("args", OPTIONS, ids=" ".join)
-def test_options(
-    eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], args: list[str]
-) -> None:
+def test_options(eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], args: list[str]) -> None:
     out = places[1]
     check(eamfmeg("retarget", kit / "face.png", kit / "clip.mp4", "-o", out / "x.mp4", *quick, *args), out)
 
 
-@pytest.mark.parametrize("name", ["no/folder/x.mp4", "x.avi", "x.mp4/", "/dev/null", "", "."])
+@pytest.mark.parametrize("name", ["no/folder/x.mp4", "x.avi", "x.mp4/", "/dev/null", ""])
 def test_outputs(eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], name: str) -> None:
     out = places[1]
     place = f"{out}/{name}" if not name.startswith("/") and name else name
@@ -251,14 +247,13 @@ def test_an_input_is_no_output(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tm
 
 @pytest.mark.parametrize(
     "args", [["retarget"], ["retrget"], ["retarget", "a", "b"], ["retarget", "-o", "x"], ["convert", "a"], ["--no"],
-             ["inspect", "nothing"], ["verify", "nothing"], ["convert", "nothing", "x.safetensors"], ["synth", "no/where"],
-             ["synth", "s", "--emotion", "bored"], ["synth", "s", "--action-units", "x"], ["synth", "s", "--clips", "0"],
+             ["inspect", "nothing"], ["convert", "nothing", "x.safetensors"], ["synth", "no/where"],
+             ["synth", "s", "--emotion", "bored"], ["synth", "s", "--action-units", "x"],
+             ["synth", "s", "--action-units", "99"], ["synth", "s", "--clips", "0"], ["synth", "s", "--size", "9"],
              ["synth", "s", "--fps", "0"], ["retarget", "--pairs", "none.csv", "-o", "x"]],
     ids=" ".join,
 )  # fmt: skip
-def test_other_commands(
-    eamfmeg: Eamfmeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
-) -> None:
+def test_other_commands(eamfmeg: Eamfmeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
     check(eamfmeg(*args), tmp_path)
 

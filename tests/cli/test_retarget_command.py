@@ -56,7 +56,8 @@ def test_folders_with_folders(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp
     (targets / "a.png").write_bytes((kit / "face.png").read_bytes())
     (clips / "one.mp4").write_bytes((kit / "clip.mp4").read_bytes())
     (clips / "bad.mp4").write_bytes(b"not a video")
-    said = eamfmeg("retarget", targets, clips, "-o", tmp_path / "out", *quick, "--end", "1", "--format", "png", "--json")
+    args = [*quick, "--end", "1", "--format", "png", "--json"]
+    said = eamfmeg("retarget", targets, clips, "-o", tmp_path / "out", *args)
     assert said.code == 4 and said.err.startswith("eamfmeg: error: 1 of 2 pairs failed") and said.err.count("\n") == 1
     rows = json.loads(said.out)
     assert (rows["pairs"], rows["failed"]) == (2, 1)
@@ -73,9 +74,7 @@ def test_a_table(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path) 
     assert mark is not None and mark.options["reference_frame"] == 1
 
 
-def test_a_batch_that_fails_whole_leaves_nothing(
-    eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path
-) -> None:
+def test_a_batch_that_fails_whole_leaves_nothing(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("target,driving\nnone.png,none.mp4\n")
     said = eamfmeg("retarget", "--pairs", tmp_path / "pairs.csv", "-o", tmp_path / "out", *quick)
     assert said.code == 4 and os.listdir(tmp_path) == ["pairs.csv"]

@@ -170,9 +170,7 @@ def pictures() -> list[np.ndarray]:
 
 def test_align_corners_is_an_option_that_matters() -> None:
     """It changes what the hourglass sees and what is drawn, not the keypoints."""
-    traces = [
-        Engine(tiny_network(align_corners=corners), device="cpu").trace(*pictures()) for corners in (False, True)
-    ]
+    traces = [Engine(tiny_network(align_corners=corners), device="cpu").trace(*pictures()) for corners in (False, True)]
     assert np.array_equal(traces[0]["kp_moved"], traces[1]["kp_moved"])
     assert np.array_equal(traces[0]["sparse_motion"], traces[1]["sparse_motion"])
     for name in ("sparse_warped", "flow", "features_warped", "edge_warped", "deformed", "prediction"):

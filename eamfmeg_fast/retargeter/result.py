@@ -24,7 +24,7 @@ from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.provenance import Mark, manifest_path, write_manifest
 
 if TYPE_CHECKING:
-    from eamfmeg_fast.retargeter import Retargeter
+    from eamfmeg_fast.retargeter.core import Retargeter
 
 _MAX_LISTED = 100
 
@@ -196,8 +196,7 @@ class Clip:
     ) -> Report:
         """Draw the clip into a file or folder, frame by frame, with its synthetic mark and a manifest beside it.
 
-        Times and rate are the driving clip's, its sound is copied into an mp4. Nothing appears under the final name
-        before it is whole.
+        Times and rate are the driving clip's, its sound goes into an mp4. Nothing is ever half-written.
 
         Args:
             path: ends in .mp4 or .gif, or names a folder for PNGs.
@@ -205,10 +204,10 @@ class Clip:
             overwrite: replace what is there.
             side_by_side: target, driving frame and result beside each other.
             save_motion: also write the keypoints as a motion file, ends in .safetensors.
-            on_frame: called after every frame, for progress.
+            on_frame: called after every frame.
 
         Raises:
-            MediaError, OptionError, FaceError: an input is damaged or has no face, or the output cannot be there.
+            MediaError, OptionError, FaceError: a damaged input, no face, or no place for the output.
         """
         self._check_place(Path(path), overwrite, save_motion)
         frames = iter(self)
@@ -216,19 +215,23 @@ class Clip:
         if first is None or self.report is None:
             raise MediaError(f"{self.driving.name} holds no frame", "at least one")
         report = self.report
-        report.options |= {"side_by_side": True} if side_by_side else {}
-        mark = Mark(self.target.sha256, self.driving.sha256(), self.retargeter.weights_sha256, report.options)
+        mark = self._mark(report, side_by_side)
         with ExitStack() as stack:
             writer = self._writer(path, first, mark, side_by_side, lossless=lossless, crf=crf, overwrite=overwrite)
             stack.enter_context(writer)
             motion = None if save_motion is None else self._motion_writer(save_motion, mark, report)
             if motion is not None:
+                stack.callback(motion.discard)
                 stack.enter_context(motion)
             self._pump(first, frames, writer, motion, on_frame, side_by_side)
         report.output, report.motion_file = str(path), None if save_motion is None else str(save_motion)
         report.manifest = str(manifest_path(path))
         write_manifest(path, mark, report.to_dict())
         return report
+
+    def _mark(self, report: Report, side_by_side: bool) -> Mark:
+        report.options |= {"side_by_side": True} if side_by_side else {}
+        return Mark(self.target.sha256, self.driving.sha256(), self.retargeter.weights_sha256, report.options)
 
     def _pump(
         self,

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eamfmeg_fast.batch import (
+from eamfmeg_fast.config import PRESETS
+from eamfmeg_fast.errors import MediaError, OptionError
+from eamfmeg_fast.network import build_network, fill_seeded
+from eamfmeg_fast.provenance import verify
+from eamfmeg_fast.retargeter import Retargeter
+from eamfmeg_fast.retargeter.batch import (
     Job,
     find_clips,
     find_pictures,
@@ -19,11 +24,6 @@ from eamfmeg_fast.batch import (
     jobs_from_pairs,
     run_jobs,
 )
-from eamfmeg_fast.config import PRESETS
-from eamfmeg_fast.errors import MediaError, OptionError
-from eamfmeg_fast.network import build_network, fill_seeded
-from eamfmeg_fast.provenance import verify
-from eamfmeg_fast.retargeter import Retargeter
 
 
 def picture(path: Path, seed: int = 0) -> Path:
@@ -97,9 +97,7 @@ def test_a_table_of_pairs(tree: Path) -> None:
 
 def test_the_columns_of_older_tables(tree: Path) -> None:
     text = "distance,source,driving,frame\n0.1,a,one,3\n0.2,more/c.png,sub01/EP01,\n"
-    jobs = jobs_from_pairs(
-        table(tree, text), tree / "out", ".mp4", targets=tree / "targets", drivings=tree / "clips"
-    )
+    jobs = jobs_from_pairs(table(tree, text), tree / "out", ".mp4", targets=tree / "targets", drivings=tree / "clips")
     assert [job.target.name for job in jobs] == ["a.png", "c.png"]
     assert [job.options for job in jobs] == [{"reference_frame": 3}, {}]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import weakref
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,57 +14,10 @@ from PIL import Image
 import eamfmeg_fast
 from eamfmeg_fast.config import PRESETS
 from eamfmeg_fast.errors import DtypeError, EamfmegError, FaceError, InputError, OptionError, ShapeError
-from eamfmeg_fast.lab import HELD_OUT_SEEDS, lab_clip
-from eamfmeg_fast.media import open_clip, open_writer, probe
-from eamfmeg_fast.network import build_network, fill_seeded
-from eamfmeg_fast.provenance import read_mark, sha256_of, verify
 from eamfmeg_fast.retargeter import Retargeter
 
 SIZE = 128
-
-
-@pytest.fixture(scope="module")
-def retargeter() -> Retargeter:
-    """Seeded weights at half the size: quick, and every property but beauty is the same."""
-    return Retargeter(fill_seeded(build_network(replace(PRESETS["small"], size=SIZE))))
-
-
-@pytest.fixture
-def fresh(retargeter: Retargeter) -> Iterator[Retargeter]:
-    """The same one, without target and reference before and after."""
-    retargeter._target = retargeter._reference = None
-    yield retargeter
-    retargeter._target = retargeter._reference = None
-
-
-@pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
-    """Four frames of a lab clip with a clear movement; the first is neutral."""
-    clip = lab_clip(HELD_OUT_SEEDS[1], action_units={12: 1.5, 4: 1.5}, size=SIZE, fps=50, seed=1, drift=0, noisy=False)
-    return [clip.frames[t].numpy() for t in (0, (clip.onset + clip.apex) // 2, clip.apex, len(clip.frames) - 1)]
-
-
-@pytest.fixture(scope="module")
-def target() -> np.ndarray:
-    return lab_clip(HELD_OUT_SEEDS[9], size=SIZE, fps=25, seed=9, duration_s=0.1, noisy=False).frames[0].numpy()
-
-
-@pytest.fixture(scope="module")
-def big() -> np.ndarray:
-    """A face with room around it, larger than the network's picture."""
-    face = lab_clip(HELD_OUT_SEEDS[1], fps=25, seed=1, duration_s=0.1, noisy=False).frames[0].numpy()
-    picture = np.full((300, 400, 3), 90, np.uint8)
-    picture[20:276, 70:326] = face
-    return picture
-
-
-def folder_of(path: Path, frames: list[np.ndarray], **notes: object) -> Path:
-    path.mkdir()
-    for number, frame in enumerate(frames, int(notes.get("origin", 0))):  # type: ignore[call-overload]
-        Image.fromarray(frame).save(path / f"img{number}.png")
-    if notes:
-        (path / "clip.json").write_text(json.dumps(notes))
-    return path
+FolderOf = Callable[..., Path]
 
 
 def test_the_package_offers_it() -> None:
@@ -97,7 +47,7 @@ def test_stream_call_and_drive_agree(fresh: Retargeter, target: np.ndarray, fram
 
 
 def test_a_file_gives_what_its_frames_give(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
+    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
 ) -> None:
     Image.fromarray(target).save(tmp_path / "face.png")
     clip = fresh(tmp_path / "face.png", folder_of(tmp_path / "clip", frames, fps=200, origin=46))
@@ -228,116 +178,6 @@ def test_frames_cut_like_the_reference(fresh: Retargeter, target: np.ndarray, bi
 def test_a_frame_of_another_size_is_an_error(fresh: Retargeter, target: np.ndarray, big: np.ndarray) -> None:
     with pytest.raises(EamfmegError, match="100x50"):
         list(fresh(target, [big, big[:50, :100]], crop_driving="none"))
-
-
-def test_saved_mp4(fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path) -> None:
-    Image.fromarray(target).save(tmp_path / "face.png")
-    driving = tmp_path / "driving.mp4"
-    with open_writer(driving, fps=Fraction(30000, 1001), size=(SIZE, SIZE), lossless=True) as writer:
-        for number in (0, 1, 3, 4):
-            writer.write(frames[number % 4], Fraction(number * 1001, 30000))
-    clip = fresh(tmp_path / "face.png", driving)
-    seen: list[int] = []
-    report = clip.save(tmp_path / "out.mp4", lossless=True, on_frame=lambda frame: seen.append(frame.index))
-    assert seen == [0, 1, 2, 3] and report.frames == 4 and report is clip.report
-    with open_clip(tmp_path / "out.mp4") as result:
-        kept = list(result)
-    late = [frame.time - Fraction(n * 1001, 30000) for frame, n in zip(kept, (0, 1, 3, 4), strict=True)]
-    assert max(map(abs, late)) <= Fraction(1, 90000)
-    assert all((a.image == b.image).all() for a, b in zip(kept, clip, strict=True))
-    assert verify(tmp_path / "out.mp4").ok
-    mark = read_mark(tmp_path / "out.mp4")
-    assert mark is not None and mark.target_sha256 == sha256_of(tmp_path / "face.png")
-    assert mark.driving_sha256 == sha256_of(driving) and mark.weights_sha256 == fresh.weights_sha256
-    assert mark.options["gain"] == 1.0 and mark.options["reference_frame"] == 0
-    assert sorted(os.listdir(tmp_path)) == ["driving.mp4", "face.png", "out.mp4", "out.mp4.json"]
-
-
-def test_saved_folder_keeps_numbers_and_rate(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    driving = folder_of(tmp_path / "clip", frames, fps=200, origin=46)
-    fresh(target, driving, start=1, end=3).save(tmp_path / "out")
-    assert {"frame_000047.png", "frame_000048.png", "clip.json", "manifest.json"} == set(os.listdir(tmp_path / "out"))
-    assert probe(tmp_path / "out").fps == 200 and probe(tmp_path / "out").origin == 47
-    assert verify(tmp_path / "out").ok
-
-
-def test_side_by_side(fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path) -> None:
-    fresh(target, frames[:2]).save(tmp_path / "out", side_by_side=True)
-    with open_clip(tmp_path / "out") as clip:
-        panels = next(iter(clip)).image
-    assert panels.shape == (SIZE, 3 * SIZE, 3)
-    assert (panels[:, :SIZE] == target).all() and (panels[:, SIZE : 2 * SIZE] == frames[0]).all()
-
-
-def test_what_exists_is_kept_unless_told(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    for name in ("out.mp4", "new.mp4.json", "m.safetensors"):
-        (tmp_path / name).write_text("mine")
-    clip = fresh(target, frames[:1])
-    for path, motion in (("out.mp4", None), ("new.mp4", None), ("else.mp4", tmp_path / "m.safetensors")):
-        with pytest.raises(OptionError, match="exists"):
-            clip.save(tmp_path / path, save_motion=motion)
-    assert {(tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"mine"}
-    clip.save(tmp_path / "out.mp4", overwrite=True)
-    assert verify(tmp_path / "out.mp4").ok
-
-
-def test_outputs_are_never_inputs(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    driving = folder_of(tmp_path / "clip", frames)
-    for path in (driving, tmp_path):
-        with pytest.raises(EamfmegError):
-            fresh(target, driving).save(path, overwrite=True)
-    assert len(os.listdir(driving)) == 4
-
-
-def test_a_failure_half_way_leaves_nothing(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    def broken() -> Iterator[np.ndarray]:
-        yield from frames[:2]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fresh(target, broken()).save(tmp_path / "out.mp4", save_motion=tmp_path / "m.safetensors")
-    bad = folder_of(tmp_path / "clip", frames)
-    (bad / "img2.png").write_bytes((bad / "img2.png").read_bytes()[:500])
-    with pytest.raises(EamfmegError):
-        fresh(target, bad).save(tmp_path / "out")
-    assert os.listdir(tmp_path) == ["clip"]
-
-
-def test_a_motion_file_draws_the_same(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    path = tmp_path / "m.safetensors"
-    clip = fresh(target, iter(frames), fps=200)
-    clip.save(tmp_path / "out", save_motion=path)
-    again = fresh(target, path)
-    assert again.fps == 200
-    for one, two in zip(fresh(target, frames, fps=200), again, strict=True):
-        assert (one.image == two.image).all() and (one.index, one.time) == (two.index, two.time)
-    moved = fresh(target, path, reference_frame=2)
-    pairs = zip(fresh(target, frames, reference_frame=2), moved, strict=True)
-    assert all((one.image == two.image).all() for one, two in pairs)
-    with pytest.raises(OptionError):
-        fresh(target, path, start=1)
-    with pytest.raises(OptionError, match="reference frame 9"):
-        list(fresh(target, path, reference_frame=9))
-
-
-def test_a_motion_file_of_other_weights_is_refused(
-    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
-) -> None:
-    path = tmp_path / "m.safetensors"
-    fresh(target, frames[:1]).save(tmp_path / "out", save_motion=path)
-    other = Retargeter(fill_seeded(build_network(replace(PRESETS["small"], size=SIZE)), salt="other"))
-    with pytest.raises(InputError, match="other weights"):
-        other(target, path)
 
 
 def test_one_state_serves_many_clips(fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray]) -> None:

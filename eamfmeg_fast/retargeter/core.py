@@ -25,7 +25,7 @@ from eamfmeg_fast.media.frames import check_size
 from eamfmeg_fast.media.picture import upright
 from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.provenance import sha256_of
-from eamfmeg_fast.result import Clip, RetargetedFrame, Target
+from eamfmeg_fast.retargeter.result import Clip, RetargetedFrame, Target
 from eamfmeg_fast.weights import WeightsInfo, load_network
 from eamfmeg_fast.weights.shapes import is_regenerated
 from eamfmeg_fast.weights.writer import ContentDigest, on_disk
@@ -265,13 +265,13 @@ class Retargeter:
             raise InputError(made, f"the loaded weights of preset {self.config.preset}", fix)
 
 
-def _picture(source: PictureLike) -> Picture:
-    if isinstance(source, (str, os.PathLike)):
-        return read_picture(source)
-    if isinstance(source, Image.Image):
-        check_size(source.width, source.height, LIMITS.max_picture_pixels, "the picture")
-        return upright(source)
-    return check_picture(source)
+def _picture(given: PictureLike) -> Picture:
+    if isinstance(given, (str, os.PathLike)):
+        return read_picture(given)
+    if isinstance(given, Image.Image):
+        check_size(given.width, given.height, LIMITS.max_picture_pixels, "the picture")
+        return upright(given)
+    return check_picture(given)
 
 
 def _motion(motion: str) -> str:
