@@ -1,4 +1,4 @@
-"""One driving frame through the engine: how long, and how far from float64. No time is shown when the accuracy is red."""
+"""One driving frame through the engine: how long, and how far from float64. No time is shown when that is too far."""
 
 from __future__ import annotations
 

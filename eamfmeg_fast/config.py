@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eamfmeg_fast.errors import OptionError
+from eamfmeg_fast.errors import OptionError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,20 @@ class NetworkConfig:
     align_corners: bool = False
     pixel_grid: Literal["corners", "centres"] = "corners"
     size: int = 256
+
+    def __post_init__(self) -> None:
+        allowed = {"attention": (None, "released", "edge-query"), "pixel_grid": ("corners", "centres")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                words = ", ".join(map(repr, values))
+                raise OptionError(f"{name}={getattr(self, name)!r}", f"one of {words}", "Check the spelling.")
+        if self.attention and not self.edge:
+            raise OptionError(f"attention={self.attention!r} without edges", "edge=True", "EIMHSA reads the edge map.")
+        levels = 2 ** max(self.keypoint.num_blocks, self.dense_motion.num_blocks)
+        if self.size % 2**self.down_blocks or self.map_size % levels or self.map_size % self.strip_rows:
+            raise ShapeError(
+                f"pictures of {self.size} px", f"maps of a multiple of {levels} cells", "Use 128, 256 or 512."
+            )
 
     @property
     def map_size(self) -> int:

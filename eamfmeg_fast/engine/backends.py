@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from eamfmeg_fast.errors import BackendError, OptionError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 BACKENDS = ("reference",)
 PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64}
 
@@ -24,6 +29,17 @@ class Plan:
     device: torch.device
     dtype: torch.dtype
     reason: str
+
+
+def exact(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` without gradients and without TF32: its ten bits would move keypoints by more than the signal."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def choose_backend(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Plan:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine.backends import choose_backend
+from eamfmeg_fast.engine.backends import Plan, choose_backend, exact
 from eamfmeg_fast.engine.state import FrameResult, TargetState
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.to_image import to_image
@@ -21,7 +22,7 @@ class Engine:
     """Runs one network on one device.
 
     Args:
-        network: with its weights; moved to the device and type of the plan and set to evaluation.
+        network: with its weights, set to evaluation; copied if the plan wants another device or type.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32" or "fp64". Keypoints, Jacobians and flow are never computed in less than float32.
         backend: "auto" or "reference".
@@ -35,9 +36,9 @@ class Engine:
     ) -> None:
         self.plan = choose_backend(backend, device, precision)
         self.config = network.config
-        self.network = network.to(self.plan.device, self.plan.dtype).eval()
+        self.network = _placed(network, self.plan).eval()
 
-    @torch.inference_mode()
+    @exact
     def prepare(self, target: np.ndarray[Any, Any]) -> TargetState:
         """All that depends on the target alone; `target` is uint8 `[H, W, 3]` RGB of the network's size."""
         picture = self.picture(target)
@@ -50,13 +51,13 @@ class Engine:
             features=self.network.generator.encode(picture),
         )
 
-    @torch.inference_mode()
+    @exact
     def detect(self, frame: np.ndarray[Any, Any]) -> Keypoints:
         """Keypoints and Jacobians of a frame, uint8 `[H, W, 3]` RGB of the network's size."""
         keypoints: Keypoints = self.network.kp_detector(self.picture(frame)).keypoints
         return keypoints
 
-    @torch.inference_mode()
+    @exact
     def step(
         self,
         state: TargetState,
@@ -112,7 +113,7 @@ class Engine:
         dense = self.network.motion(state.thumbnail, state.keypoints, moved)
         return dense, self.network.render(state.picture, state.features, state.edge_map, dense)
 
-    @torch.inference_mode()
+    @exact
     def trace(
         self,
         target: np.ndarray[Any, Any],
@@ -160,3 +161,11 @@ class Engine:
         ):
             stages |= {f"kp_{name}": points.kp, f"jacobian_{name}": points.jacobian}
         return {name: stage.cpu().numpy() for name, stage in stages.items() if stage is not None}
+
+
+def _placed(network: Network, plan: Plan) -> Network:
+    """`network` where and how the plan wants it; the caller's own stays as it is."""
+    first = next(network.parameters())
+    if (first.device, first.dtype) == (plan.device, plan.dtype):
+        return network
+    return copy.deepcopy(network).to(plan.device, plan.dtype)

@@ -8,6 +8,9 @@ from torch import Tensor
 from eamfmeg_fast.kernels.geometry import affine_ratio
 from eamfmeg_fast.network.keypoint_detector import Keypoints
 
+_FLAT = 1e-6
+"""Hull areas below this are of points on a line; the whole picture has 4."""
+
 
 def move(
     target: Keypoints, initial: Keypoints, driving: Keypoints, *, gain: float = 1.0, adapt_scale: bool = False
@@ -28,7 +31,7 @@ def hull_scale(kp_target: Tensor, kp_initial: Tensor) -> Tensor:
     scales = []
     for a, b in zip(kp_target, kp_initial.expand_as(kp_target), strict=True):
         area, base = hull_area(a), hull_area(b)
-        scales.append((area / base) ** 0.5 if area > 0 and base > 0 else 1.0)
+        scales.append((area / base) ** 0.5 if min(area, base) > _FLAT else 1.0)
     return torch.tensor(scales, dtype=kp_target.dtype, device=kp_target.device)
 
 

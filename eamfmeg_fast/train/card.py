@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from eamfmeg_fast.train.pictures import PICTURES
 from eamfmeg_fast.weights import WeightsInfo, save_network
 
 _LIMITS = (
-    "Made for frontal faces that fill most of a 256x256 crop and for brief, small movements. It has never seen a real "
+    "Made for frontal faces that fill most of a 256x256 crop and for brief, small movements. It never saw a real "
     "face: expect it to miss movements under beards and glasses, of profiles, and of anything but brows, lids, nose and "
     "mouth. New texture (an opening mouth, wrinkles) is guessed."
 )
@@ -45,5 +46,8 @@ def model_card(options: TrainOptions, steps: int, reconstruction: str) -> dict[s
 def publish(network: Network, options: TrainOptions, steps: int, reconstruction: str) -> WeightsInfo:
     """Write `<preset>.safetensors` (float16, batch-norm statistics float32) with its card into the run's folder."""
     path = options.out / f"{options.preset}.safetensors"
-    path.unlink(missing_ok=True)
-    return save_network(network, path, dtype=torch.float16, card=model_card(options, steps, reconstruction))
+    aside = options.out / f".{options.preset}.new.safetensors"
+    aside.unlink(missing_ok=True)
+    info = save_network(network, aside, dtype=torch.float16, card=model_card(options, steps, reconstruction))
+    os.replace(aside, path)
+    return replace(info, path=path)

@@ -43,7 +43,11 @@ def restore(path: Path, network: Network, optimiser: torch.optim.Adam, signature
         raise WeightsError(f"checkpoint {path} cannot be read", "a whole file", _FIX) from error
     if metadata.get("signature") != signature:
         raise WeightsError(f"checkpoint {path} belongs to a run with other options", "the same", _FIX)
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WeightsError(f"checkpoint {path} holds another network", "this preset's", _FIX) from error
     _restore_moments(network, optimiser, tensors)
     return int(json.loads(metadata["step"]))
 

@@ -13,22 +13,26 @@ class Log:
 
     Args:
         folder: of the run. note: a sentence on the first line.
+        start: the step that the run starts or goes on at; what an earlier try logged from there on is dropped.
     """
 
-    def __init__(self, folder: Path, note: str) -> None:
-        self.folder, self.note = folder, note
+    def __init__(self, folder: Path, note: str, start: int = 0) -> None:
+        self.folder, self.note, self.start = folder, note, start
         self._events: Any = None
 
     def __enter__(self) -> Self:
-        fresh = not (self.folder / "log.jsonl").exists()
-        self._lines = (self.folder / "log.jsonl").open("a", encoding="utf8")
-        if fresh:
-            self._lines.write(json.dumps({"note": self.note}) + "\n")
+        path = self.folder / "log.jsonl"
+        kept = [json.dumps({"note": self.note})]
+        if path.exists():
+            rows = path.read_text(encoding="utf8").splitlines()[1:]
+            kept += [row for row in rows if row.endswith("}") and json.loads(row)["step"] < self.start]
+        self._lines = path.open("w", encoding="utf8")
+        self._lines.write("\n".join(kept) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return self
-        self._events = SummaryWriter(str(self.folder))
+        self._events = SummaryWriter(str(self.folder), purge_step=self.start)
         self._events.add_text("note", self.note)
         return self
 

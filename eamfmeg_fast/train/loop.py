@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from eamfmeg_fast.errors import EamfmegError
+from eamfmeg_fast.config import preset
+from eamfmeg_fast.errors import EamfmegError, OptionError
 from eamfmeg_fast.network import Network, build_network
 from eamfmeg_fast.train import checkpoint
 from eamfmeg_fast.train.card import publish
@@ -58,8 +59,13 @@ def run(options: TrainOptions, progress: Progress | None = None) -> Trained:
         The network and how far it came (less than all steps when `minutes` ran out).
 
     Raises:
-        WeightsError: the checkpoint is of another run. TrainingDiverged: a loss is not finite.
+        OptionError: a preset whose pixel grid is not the lab's. WeightsError: the checkpoint is of another run.
+        TrainingDiverged: a loss is not finite.
     """
+    if preset(options.preset).pixel_grid != "centres":
+        raise OptionError(
+            f"preset {options.preset!r}", "one on the lab's pixel grid, like small", "Published networks are converted."
+        )
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -71,7 +77,7 @@ def run(options: TrainOptions, progress: Progress | None = None) -> Trained:
     perceptual = perceptual_loss(options.vgg19)
     optimiser = torch.optim.Adam(_groups(network), lr=1e-3, betas=(0.9, 0.999))
     trainer = _Trainer(options, network, optimiser, Objective(network, options.weights, perceptual), progress)
-    with Log(options.out, note=f"reconstruction: {perceptual.description}") as log:
+    with Log(options.out, note=f"reconstruction: {perceptual.description}", start=trainer.start) as log:
         steps = trainer.run(log)
     weights = publish(network.eval(), options, steps, perceptual.description)
     return Trained(network, steps, trainer.total, weights)
@@ -91,15 +97,15 @@ class _Trainer:
         self.path, self.signature = options.out / "checkpoint.safetensors", signature(options)
         self.total = sum(stage.steps for stage in options.stages)
         self.deadline = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
+        self.start = 0
+        if self.path.exists():
+            self.start = checkpoint.restore(self.path, network, optimiser, self.signature)
 
     def run(self, log: Log) -> int:
-        start = 0
-        if self.path.exists():
-            start = checkpoint.restore(self.path, self.network, self.optimiser, self.signature)
         offset = 0
         for stage in self.options.stages:
-            if start < offset + stage.steps:
-                reached = self._stage(stage, offset, max(0, start - offset), log)
+            if self.start < offset + stage.steps:
+                reached = self._stage(stage, offset, max(0, self.start - offset), log)
                 if reached < offset + stage.steps:
                     return reached
             offset += stage.steps
@@ -138,8 +144,8 @@ class _Trainer:
         return values
 
 
-def _fresh(preset: str) -> Network:
-    network = build_network(preset).train()
+def _fresh(name: str) -> Network:
+    network = build_network(name).train()
     # Channels last: a third less time a step on CPUs.
     for parameter in network.parameters():
         if parameter.dim() == 4:

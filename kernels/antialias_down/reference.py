@@ -33,7 +33,7 @@ def antialias_down(picture: Tensor, kernel: Tensor, stride: int) -> Tensor:
 
     Args:
         picture: `[B, H, W, C]`; uint8 is divided by 255, floating point is taken as it is.
-        kernel: `[k, k]`, applied to each channel alone.
+        kernel: `[k, k]`, applied to each channel alone; an even k goes with an even stride.
         stride: reduction factor; H and W are multiples of it.
 
     Returns:

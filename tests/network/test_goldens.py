@@ -1,7 +1,7 @@
 """The network computes what the released ones compute: values taken from runs of EAM-FMEG and FOMM.
 
-Both were run with weights that are a function of each parameter's name (`network/seeded.py`). `goldens.npz` holds values
-of every intermediate at fixed places, `goldens.json` shapes, rms and the weights' checksums.
+Both were run with weights that are a function of each parameter's name (`network/seeded.py`). `goldens.npz` holds
+values of every intermediate at fixed places, `goldens.json` shapes, rms and the weights' checksums.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ CASES = {
     "fomm_corners_32": ("fomm", {"align_corners": True}, "relative", ("fp32",)),
 }
 TOLERANCE = {("eamfmeg", "fp64"): 1e-5, ("eamfmeg", "fp32"): 2e-4, ("fomm", "fp64"): 1e-6, ("fomm", "fp32"): 1e-4}
-RUNS = [(case, precision) for case, (*_, precisions) in CASES.items() for precision in precisions]
+RUNS = [
+    pytest.param(case, precision, marks=[pytest.mark.slow] if precision == "fp64" else [])
+    for case, (*_, precisions) in CASES.items()
+    for precision in precisions
+]
 
 
 def load_pictures():

@@ -202,8 +202,8 @@ def test_landmark_and_keypoint_motion_are_zero_on_the_truth(size: int) -> None:
 def test_edges_and_occlusion_are_best_at_the_truth() -> None:
     edges, wrong = torch.rand(2, 2, 64, 64)
     batch = batch_of(64, torch.zeros(2, 64, 64, 2), first_edges=edges, second_edges=edges / 2)
-    assert losses.edge_loss(edges, edges / 2, batch) == 0 and losses.edge_loss(edges / 2, edges, batch) > 0.01
-    assert losses.edge_loss(wrong, edges / 2, batch) == pytest.approx(float(((wrong - edges) ** 2).mean() / 2))
+    assert losses.edge_loss((edges, edges / 2), batch) == 0 and losses.edge_loss((edges / 2, edges), batch) > 0.01
+    assert losses.edge_loss((wrong, edges / 2), batch) == pytest.approx(float(((wrong - edges) ** 2).mean() / 2))
     share = (torch.rand(2, 8, 8) > 0.5).float()
     motion = motion_of(torch.zeros(2, 8, 8, 2))
     right, other = (motion._replace(occlusion=x[:, None]) for x in (share, 1 - share))
