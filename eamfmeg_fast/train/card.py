@@ -14,9 +14,9 @@ from eamfmeg_fast.train.pictures import PICTURES
 from eamfmeg_fast.weights import WeightsInfo, save_network
 
 _LIMITS = (
-    "Made for frontal faces that fill most of a 256x256 crop and for brief, small movements. It never saw a real "
-    "face: expect it to miss movements under beards and glasses, of profiles, and of anything but brows, lids, nose and "
-    "mouth. New texture (an opening mouth, wrinkles) is guessed."
+    "Made for frontal faces that fill most of a 256x256 crop and for brief, small movements. It has never seen a real "
+    "face: expect it to miss movements under beards and glasses, of profiles, and of anything but brows, lids, nose "
+    "and mouth. New texture (an opening mouth, wrinkles) is guessed."
 )
 
 
