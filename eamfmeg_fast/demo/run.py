@@ -17,7 +17,7 @@ from eamfmeg_fast.provenance import Mark
 from eamfmeg_fast.retargeter import Retargeter
 
 ACTION_UNITS = {1: 0.8, 2: 0.7, 6: 0.7, 12: 1.0}
-_PERSON = HELD_OUT_SEEDS[4]
+_PERSON = HELD_OUT_SEEDS[14]
 _FPS = 100
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.kernels.geometry import affine_ratio, identity_grid
+from eamfmeg_fast.kernels.warp_occlude import warp_cubic
 from eamfmeg_fast.network import DenseMotion, Keypoints
 from eamfmeg_fast.train.feed import Batch
 from eamfmeg_fast.train.transform import RandomWarp
@@ -87,6 +88,20 @@ def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces:
 def occlusion_loss(motion: DenseMotion, share: Tensor) -> Tensor:
     """Cross entropy of the occlusion with the share of pixels that can be copied."""
     return F.binary_cross_entropy(motion.occlusion[:, 0].clamp(1e-4, 1 - 1e-4), share)
+
+
+def carried(batch: Batch) -> Tensor:
+    """What the generator shall draw, `[B, 3, S, S]`: the first picture moved along the true displacement where that is
+    known, the second one elsewhere.
+
+    The second picture alone would be the wrong lesson: its grain is not the first one's, so the best answer would be to
+    smooth the target's skin.
+    """
+    size = batch.first.shape[-1]
+    still = identity_grid(size, size, "centres", dtype=batch.first.dtype, device=batch.first.device)
+    moved = warp_cubic(batch.first.permute(0, 2, 3, 1), still + batch.displacement_px * (2 / size))
+    known = batch.valid[:, None]
+    return torch.where(known, moved.permute(0, 3, 1, 2).clamp(0, 1), batch.second)
 
 
 def equivariance_losses(found: Keypoints, warped: Keypoints, warp: RandomWarp) -> tuple[Tensor, Tensor]:

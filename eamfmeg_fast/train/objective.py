@@ -44,7 +44,7 @@ class Objective:
         out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
         if stage.parts == "all":
             prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
-            out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, batch.second)
+            out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
         return out
 
     def _front(self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion) -> dict[str, Tensor]:

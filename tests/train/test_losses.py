@@ -7,8 +7,8 @@ import torch
 
 from eamfmeg_fast.kernels.geometry import identity_grid
 from eamfmeg_fast.network import DenseMotion, Keypoints
-from eamfmeg_fast.train import losses
-from eamfmeg_fast.train.feed import Batch
+from eamfmeg_fast.train import Stage, TrainOptions, losses
+from eamfmeg_fast.train.feed import Batch, Feed
 from eamfmeg_fast.train.transform import RandomWarp
 
 ALMOST = 3e-3
@@ -209,3 +209,15 @@ def test_edges_and_occlusion_are_best_at_the_truth() -> None:
     right, other = (motion._replace(occlusion=x[:, None]) for x in (share, 1 - share))
     assert losses.occlusion_loss(right, share) < 1e-3 < 0.5 < losses.occlusion_loss(motion, share)
     assert losses.occlusion_loss(motion, share) < losses.occlusion_loss(other, share)
+
+
+def test_carried_keeps_the_first_pictures_grain_where_the_way_is_known() -> None:
+    batch = Feed(TrainOptions(), Stage(1, 3, 128, "all"), 0)[0]
+    drawn = losses.carried(batch)
+    known = batch.valid[:, None].expand_as(drawn)
+    assert torch.equal(drawn[~known], batch.second[~known])
+    rest = Batch(**{**vars(batch), "displacement_px": torch.zeros_like(batch.displacement_px)})
+    assert torch.allclose(losses.carried(rest)[known], batch.first[known], atol=1e-5)
+    mirrored = Batch(**{**vars(batch), "displacement_px": -batch.displacement_px})
+    near, far = (float((losses.carried(b) - batch.second)[known].square().mean()) for b in (batch, mirrored))
+    assert near < far
