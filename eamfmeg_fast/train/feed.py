@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from eamfmeg_fast.lab import sample_pairs
 from eamfmeg_fast.train.options import Stage, TrainOptions
 from eamfmeg_fast.train.pictures import picture_pairs
+from eamfmeg_fast.train.spots import add_spots
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Feed(Dataset[Batch]):
         things = round(self.stage.batch * self.options.picture_share)
         faces = self.stage.batch - things
         lab = sample_pairs(faces, size=self.stage.size, seed=seed, split="train", motion="mixed")
+        shown = (lab.first, lab.second)
+        if self.stage.spots:
+            shown = add_spots(*shown, lab.displacement_px, most=self.stage.spots, seed=seed)
         extra = picture_pairs(things, self.stage.size, seed) if things else None
 
         def both(a: Tensor, index: int) -> Tensor:
@@ -55,8 +59,8 @@ class Feed(Dataset[Batch]):
 
         return Batch(
             faces=faces,
-            first=both(lab.first, 0),
-            second=both(lab.second, 1),
+            first=both(shown[0], 0),
+            second=both(shown[1], 1),
             displacement_px=both(lab.displacement_px, 2),
             valid=both(lab.valid, 3),
             first_edges=lab.first_edges,

@@ -45,6 +45,7 @@ class Stage:
         parts: "front" (detector, edge head, dense motion) or "all".
         rate: Adam's learning rate at the start; it falls to a twentieth along a cosine.
         front_rate: factor on the front's rate while all parts learn.
+        spots: up to so many moles are painted on each pair.
     """
 
     steps: int
@@ -53,11 +54,12 @@ class Stage:
     parts: str
     rate: float = 2e-3
     front_rate: float = 1.0
+    spots: int = 0
 
 
 SMALL_RECIPE = (
     Stage(steps=2600, batch=12, size=128, parts="front", rate=2e-3),
-    Stage(steps=1300, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.2),
+    Stage(steps=1400, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.2, spots=10),
 )
 
 

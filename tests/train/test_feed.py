@@ -14,6 +14,7 @@ from eamfmeg_fast.train import PICTURES, Stage, TrainOptions
 from eamfmeg_fast.train import feed as feeding
 from eamfmeg_fast.train.feed import Batch, Feed, feed
 from eamfmeg_fast.train.pictures import picture, picture_pairs
+from eamfmeg_fast.train.spots import add_spots
 
 STAGE = Stage(steps=5, batch=3, size=128, parts="front")
 OPTIONS = TrainOptions(picture_share=0.34, workers=0)
@@ -119,3 +120,17 @@ def test_only_training_identities_are_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert [split for *_, split in asked] == ["train", "train"] and len({seed for seed, *_ in asked}) == 2
     people = [one for seed, batch, split in asked for one in identity_seeds(seed, batch, split)]
     assert len(people) == 6 and not [one for one in people if one in HELD_OUT_SEEDS]
+
+
+def test_spots_move_with_the_skin() -> None:
+    size = 64
+    first = second = torch.ones(2, 3, size, size)
+    way = torch.zeros(2, size, size, 2)
+    way[..., 0], way[..., 1] = 3.0, -2.0
+    a, b = add_spots(first, second, way, most=5, seed=4)
+    assert float((1 - a).max()) > 0.2 and not torch.equal(a[0], a[1])
+    inner = slice(8, -8)
+    moved = a.roll((2, -3), dims=(2, 3))
+    assert torch.allclose(b[..., inner, inner], moved[..., inner, inner], atol=2e-3)
+    assert not torch.allclose(b[..., inner, inner], a[..., inner, inner], atol=5e-2)
+    assert torch.equal(add_spots(first, second, way, most=5, seed=4)[0], a)
