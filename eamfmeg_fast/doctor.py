@@ -169,10 +169,9 @@ def _weights_file(path: Path) -> Finding:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     try:
-        meta = json.loads(head).get("__metadata__", {})
-    except ValueError:
+        preset = json.loads(head)["__metadata__"]["preset"]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return Finding(f"weights {path.stem}", "missing", "the file is damaged", "Install the package again.")
-    preset = meta.get("preset", "unknown")
     detail = f"preset {preset}, {path.stat().st_size / 1e6:.1f} MB, sha256 {digest.hexdigest()[:16]}"
     return Finding(f"weights {path.stem}", "ok", detail)
 

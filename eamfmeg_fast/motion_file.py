@@ -242,6 +242,14 @@ class MotionFile:
         return MediaError(f"motion file {shown(self.path)}: {got}", expected, "Save it again with `--save-motion`.")
 
 
+def stated_format(path: Path) -> str | None:
+    """What a safetensors file says it is ("" where it is silent); None for a file that is none or damaged."""
+    try:
+        return read_header(path).metadata.get("format", "")
+    except EamfmegError:
+        return None
+
+
 def _facts(path: Path, header: Header) -> MotionFacts:
     said = header.metadata
     if said.get("format") != FORMAT or said.get("format_version") != FORMAT_VERSION:

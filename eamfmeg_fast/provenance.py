@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from eamfmeg_fast import __version__
-from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import MediaError
 from eamfmeg_fast.media.mark import DIGITAL_SOURCE_TYPE, find_mark
-from eamfmeg_fast.media.safe_file import MANIFEST_JSON, media_errors, open_regular, shown, write_text_aside
+from eamfmeg_fast.media.safe_file import (
+    MANIFEST_JSON,
+    media_errors,
+    open_regular,
+    read_json,
+    shown,
+    write_text_aside,
+)
 
 _CHUNK = 1 << 20
 _MANIFEST_VERSION = 1
@@ -192,7 +198,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     elif mark.digital_source_type != DIGITAL_SOURCE_TYPE:
         problems.append(f"{shown(path)} is marked as {mark.digital_source_type[:100]!r}")
     try:
-        manifest = _read_manifest(place)
+        manifest = read_json(place, "a manifest that this software wrote")
     except MediaError as error:
         problems.append(str(error))
     if manifest is not None:
@@ -201,14 +207,3 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         if mark is not None and manifest.get("mark") != json.loads(mark.to_json()):
             problems.append(f"the mark in {shown(path)} is not the one in {shown(place)}")
     return Verification(Path(path), mark, manifest, tuple(problems))
-
-
-def _read_manifest(place: Path) -> dict[str, Any]:
-    with open_regular(place) as file, media_errors(place):
-        data = file.read(LIMITS.max_header_bytes + 1)
-        if len(data) > LIMITS.max_header_bytes:
-            raise MediaError(f"{shown(place)} is too large", f"at most {LIMITS.max_header_bytes} bytes")
-        manifest = json.loads(data)
-    if not isinstance(manifest, dict):
-        raise MediaError(f"{shown(place)} holds no JSON object", "a manifest that this software wrote")
-    return manifest

@@ -57,7 +57,9 @@ def test_weights_are_named_with_preset_and_hash(monkeypatch: pytest.MonkeyPatch,
     assert finding.status == "ok" and "preset small" in finding.detail and "sha256 " in finding.detail
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 64, (1 << 62).to_bytes(8, "little") + b"{"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, (1 << 62).to_bytes(8, "little") + b"{", (2).to_bytes(8, "little") + b"[]"]
+)
 def test_damaged_weights_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
     _weights(tmp_path, content)
     monkeypatch.setattr(doctor, "_PACKAGE", tmp_path)

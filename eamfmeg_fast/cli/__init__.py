@@ -22,8 +22,12 @@ _INTERNAL = 1
 
 def main() -> None:
     """Entry point: runs the command of `sys.argv` and exits with its code."""
-    # An ended process must not leave hidden files behind: SIGTERM unwinds like Ctrl-C.
-    signal.signal(signal.SIGTERM, _terminate)
+    # An ended process must not leave hidden files behind: SIGTERM and a closed terminal unwind like Ctrl-C.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # What is ignored on purpose (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -122,13 +122,15 @@ def _jobs(
         clip = not driving.is_dir() or holds_pictures(driving)
         if clip and not target.is_dir():
             return None
+    if pairs is not None:
+        jobs = jobs_from_pairs(pairs, out, _FORMATS[form], targets=target, drivings=driving)
+    else:
+        jobs = jobs_from_folders(Path(target or ""), Path(driving or ""), out, _FORMATS[form])
     if save_motion is not None or out.suffix.lower() in (".mp4", ".gif"):
         raise OptionError("many pairs, but one file to write", "a folder behind --out and no --save-motion")
     if not out.absolute().parent.is_dir():
         raise OptionError(f"folder {out.parent} does not exist", "a place to write to", "Create it first.")
-    if pairs is not None:
-        return jobs_from_pairs(pairs, out, _FORMATS[form], targets=target, drivings=driving)
-    return jobs_from_folders(Path(target or ""), Path(driving or ""), out, _FORMATS[form])
+    return jobs
 
 
 def _one(

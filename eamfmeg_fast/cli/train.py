@@ -32,6 +32,8 @@ def train(
         raise OptionError(
             f"shorten={shorten:g}, minutes={minutes:g}, workers={workers}", "shorten > 0, the others >= 0"
         )
+    if threads is not None and not 1 <= threads <= 1024:
+        raise OptionError(f"threads {threads}", "a number from 1 to 1024")
     configuration(preset)
     stages = tuple(replace(stage, steps=max(1, round(stage.steps * shorten))) for stage in SMALL_RECIPE)
     options = TrainOptions(preset, out, stages, seed, vgg19=vgg19, minutes=minutes, threads=threads, workers=workers)

@@ -46,10 +46,11 @@ def inspect(
 ) -> None:
     """Say what is in a weights file, motion file or checkpoint. Exits with 2 if it cannot be used."""
     from eamfmeg_fast import weights
+    from eamfmeg_fast.motion_file import FORMAT, stated_format
 
     if str(path) in weights.pretrained_names() and not path.exists():
         path = weights.PRETRAINED / f"{path}.safetensors"
-    if _is_motion(path):
+    if stated_format(path) == FORMAT:
         _show_motion(path, as_json)
         return
     report = weights.inspect(path, seconds=seconds)
@@ -59,17 +60,6 @@ def inspect(
         typer.echo("\n".join(report.lines()))
     if report.problems:
         raise typer.Exit(2)
-
-
-def _is_motion(path: Path) -> bool:
-    from eamfmeg_fast.errors import EamfmegError
-    from eamfmeg_fast.motion_file import FORMAT
-    from eamfmeg_fast.weights.header import read_header
-
-    try:
-        return read_header(path).metadata.get("format") == FORMAT
-    except EamfmegError:
-        return False
 
 
 def _show_motion(path: Path, as_json: bool) -> None:

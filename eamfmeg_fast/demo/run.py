@@ -13,8 +13,9 @@ from eamfmeg_fast.demo.sheet import Phase, contact_sheet
 from eamfmeg_fast.errors import BackendError
 from eamfmeg_fast.lab import HELD_OUT_SEEDS, LabClip, lab_clip
 from eamfmeg_fast.media import open_writer
-from eamfmeg_fast.provenance import Mark
-from eamfmeg_fast.retargeter import Retargeter
+from eamfmeg_fast.media.mark import png_text
+from eamfmeg_fast.provenance import Mark, write_manifest
+from eamfmeg_fast.retargeter import Clip, Retargeter
 
 ACTION_UNITS = {1: 0.8, 2: 0.7, 6: 0.7, 12: 1.0}
 _PERSON = HELD_OUT_SEEDS[14]
@@ -73,7 +74,7 @@ def demo(out: Path, weights: str | Path = "small", on_frame: Callable[[int, int]
 
     report = drawn.save(out / "demo.mp4", overwrite=True, on_frame=count)
     drawn.save(out / "demo_side_by_side.mp4", overwrite=True, side_by_side=True)
-    contact_sheet(retargeter, drawn.target, _phases(clip)).save(out / "demo_sheet.png")
+    _draw_sheet(drawn, clip, out / "demo_sheet.png")
     drawing = sum(ms for stage, ms in report.mean_ms.items() if stage in ("keypoints", "draw"))
     return DemoFiles(
         target,
@@ -109,6 +110,15 @@ def _film(clip: LabClip, path: Path) -> None:
     with open_writer(path, fps=clip.fps, size=(width, height), mark=mark, overwrite=True) as writer:
         for frame in clip.frames.numpy():
             writer.write(frame)
+    write_manifest(path, mark, {"frames": len(clip.frames)})
+
+
+def _draw_sheet(drawn: Clip, clip: LabClip, path: Path) -> None:
+    weights = drawn.retargeter.weights_sha256
+    mark = Mark(drawn.target.sha256, drawn.driving.sha256(), weights, {"made_by": "contact sheet"})
+    sheet = contact_sheet(drawn.retargeter, drawn.target, _phases(clip))
+    sheet.save(path, pnginfo=png_text(mark.to_json()))
+    write_manifest(path, mark)
 
 
 def _phases(clip: LabClip) -> list[Phase]:

@@ -67,7 +67,7 @@ class _Pictures:
             try:
                 first = self._first(int(at), int(at) + 1)
             except MediaError as error:
-                raise OptionError(f"reference frame {at} of {self.name}: {error}", "a frame of the clip") from error
+                raise OptionError(f"reference frame {at} of {self.name}: {error.got}", "a frame of the clip") from error
         return detect(self._cut(first.image, crop)), first.index
 
     def _candidates(self, detect: Detect, crop: Crop) -> Iterator[tuple[int, Keypoints]]:

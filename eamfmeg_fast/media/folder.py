@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Generator
@@ -15,7 +14,7 @@ from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import MediaError, OptionError
 from eamfmeg_fast.media.frames import DEFAULT_FPS, ClipInfo, Frame, check_size, parse_fps, parse_number
 from eamfmeg_fast.media.picture import picture_size, read_picture
-from eamfmeg_fast.media.safe_file import CLIP_JSON, media_errors, open_regular, shown
+from eamfmeg_fast.media.safe_file import CLIP_JSON, media_errors, read_json, shown
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _MAX_DIGITS = 18
@@ -79,19 +78,13 @@ def read_notes(folder: str | os.PathLike[str]) -> ClipNotes:
     path = Path(folder) / CLIP_JSON
     if not os.path.lexists(path):
         return ClipNotes()
-    with open_regular(path) as file, media_errors(path):
-        data = file.read(LIMITS.max_header_bytes + 1)
-        if len(data) > LIMITS.max_header_bytes:
-            raise MediaError(f"{shown(path)} is too large", f"at most {LIMITS.max_header_bytes} bytes")
-        notes = json.loads(data)
-        if not isinstance(notes, dict):
-            raise MediaError(f"{shown(path)} holds no JSON object", 'something like {"fps": 200}')
-        try:
-            fps = None if notes.get("fps") is None else parse_fps(notes["fps"], "fps")
-        except OptionError as error:
-            raise MediaError(f"{shown(path)}: {error.got}", error.expected) from None
-        origin = notes.get("origin")
-        return ClipNotes(fps, origin if type(origin) is int else None, _times(notes.get("times"), path))
+    notes = read_json(path, 'something like {"fps": 200}')
+    try:
+        fps = None if notes.get("fps") is None else parse_fps(notes["fps"], "fps")
+    except OptionError as error:
+        raise MediaError(f"{shown(path)}: {error.got}", error.expected) from None
+    origin = notes.get("origin")
+    return ClipNotes(fps, origin if type(origin) is int else None, _times(notes.get("times"), path))
 
 
 def _times(given: object, path: Path) -> tuple[Fraction, ...]:

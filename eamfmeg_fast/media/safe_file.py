@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import EamfmegError, MediaError
 
 #: Names in a folder of frames that are not frames.
@@ -75,6 +77,25 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         except BaseException:
             os.close(descriptor)
             raise
+
+
+def read_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
+    """The JSON object in a small file.
+
+    Args:
+        path: of the file. expected: what it should have held, for the error.
+
+    Raises:
+        MediaError: missing, unreadable, too large, or no JSON object.
+    """
+    with open_regular(path) as file, media_errors(path):
+        data = file.read(LIMITS.max_header_bytes + 1)
+        if len(data) > LIMITS.max_header_bytes:
+            raise MediaError(f"{shown(path)} is too large", f"at most {LIMITS.max_header_bytes} bytes")
+        found = json.loads(data)
+    if not isinstance(found, dict):
+        raise MediaError(f"{shown(path)} holds no JSON object", expected)
+    return found
 
 
 def refuse_inputs(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:

@@ -59,9 +59,24 @@ class ClipWriter:
         self._opened = False
 
     def __enter__(self) -> ClipWriter:
-        self._aside.open()
-        self._opened = True
+        try:
+            self._aside.open()
+            self._opened = True
+        except BaseException:
+            self.discard()
+            raise
         return self
+
+    def discard(self) -> None:
+        """Leave nothing behind of a clip that is not finished; harmless after the end."""
+        self._opened = False
+        try:
+            # After a failure the codecs fail again on closing; the first error is the one to be told.
+            with contextlib.suppress(Exception):
+                if self._sink is not None:
+                    self._sink.close()
+        finally:
+            self._aside.discard()
 
     def write(self, image: np.ndarray, time: Fraction | None = None) -> None:
         """Appends one frame.
@@ -103,13 +118,7 @@ class ClipWriter:
             if kind is None:
                 self._finish()
         finally:
-            try:
-                # After a failure the codecs fail again on closing; the first error is the one to be told.
-                with contextlib.suppress(Exception):
-                    if self._sink is not None:
-                        self._sink.close()
-            finally:
-                self._aside.discard()
+            self.discard()
 
     def _finish(self) -> None:
         if self._sink is None:

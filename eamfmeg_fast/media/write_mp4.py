@@ -73,7 +73,8 @@ class Mp4Sink:
     def _add_stream(self, size: tuple[int, int], crf: int) -> VideoStream:
         codec = "libx264rgb" if self.lossless else "libx264"
         options = {"qp": "0"} if self.lossless else {"crf": str(crf)}
-        options["preset"] = "medium"
+        # Without B-frames every frame is coded equally well, and varying rates store the durations in the right order.
+        options |= {"preset": "medium", "bf": "0"}
         stream = cast(VideoStream, self.output.add_stream(codec, rate=self.fps, options=options))
         even = size[0] % 2 == 0 and size[1] % 2 == 0
         stream.width, stream.height = size

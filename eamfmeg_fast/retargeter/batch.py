@@ -14,6 +14,7 @@ from typing import Any
 from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import EamfmegError, MediaError, OptionError
 from eamfmeg_fast.media.safe_file import media_errors, open_regular, shown
+from eamfmeg_fast.motion_file import FORMAT, SUFFIX, stated_format
 from eamfmeg_fast.retargeter.core import Retargeter
 from eamfmeg_fast.retargeter.result import Report, RetargetedFrame, Target
 
@@ -77,6 +78,8 @@ def find_pictures(folder: Path) -> list[Path]:
 def find_clips(folder: Path) -> list[Path]:
     """All clips in a folder, sorted: videos, GIFs, motion files, and subfolders that hold pictures.
 
+    Safetensors that say they are something else (weights, a lab clip's truth) are passed over.
+
     Raises:
         MediaError: there are none, or too many.
     """
@@ -85,7 +88,7 @@ def find_clips(folder: Path) -> list[Path]:
         clips = [name for name in names if _is(name, CLIPS)]
         return ["", *clips] if any(_is(name, PICTURES) for name in names) else clips
 
-    return _found(folder, (path for path in _walk(folder, own) if path != folder), "clips")
+    return _found(folder, (path for path in _walk(folder, own) if path != folder and not _is_foreign(path)), "clips")
 
 
 def jobs_from_folders(targets: Path, drivings: Path, out: Path, suffix: str) -> list[Job]:
@@ -97,8 +100,11 @@ def jobs_from_folders(targets: Path, drivings: Path, out: Path, suffix: str) -> 
         suffix: ".mp4", ".gif" or "" for folders of PNGs.
 
     Raises:
-        MediaError: nothing to do. OptionError: too many pairs.
+        MediaError: an input is missing, or there is nothing to do. OptionError: too many pairs.
     """
+    for given in (targets, drivings):
+        if not given.exists():
+            raise MediaError(f"{shown(given)} does not exist", fix="Check the path.")
     pictures = find_pictures(targets) if targets.is_dir() else [targets]
     clips = find_clips(drivings) if drivings.is_dir() and not holds_pictures(drivings) else [drivings]
     if len(pictures) * len(clips) > _MAX_PAIRS:
@@ -127,6 +133,7 @@ def jobs_from_pairs(
     """
     rows = _rows(table)
     jobs: list[Job] = []
+    named: list[Path] = []
     for number, row in enumerate(rows, 2):
         where = f"{shown(table)}, line {number}"
         target, driving = row.get("target") or row.get("source"), row.get("driving")
@@ -140,6 +147,9 @@ def jobs_from_pairs(
             raise OptionError(f"{where}: frame {frame[:40]!r}", "a frame number")
         options = {"reference_frame": int(frame)} if frame else {}
         jobs.append(Job(picture, clip, _inside(out, name, where), options))
+        named += [jobs[-1].output] if row.get("output") else []
+    if len(set(named)) != len(named):
+        raise OptionError(f"{shown(table)} gives two pairs the same output", "different names")
     return _unique(jobs, table)
 
 
@@ -169,8 +179,8 @@ def run_jobs(
         try:
             if prepared is None or prepared.path != job.target:
                 prepared = retargeter.open_target(job.target, crop)
-            job.output.parent.mkdir(parents=True, exist_ok=True)
             clip = retargeter(prepared, job.driving, **{**call, **job.options})
+            job.output.parent.mkdir(parents=True, exist_ok=True)
             yield JobResult(job, clip.save(job.output, on_frame=on_frame, **save))
         except EamfmegError as error:
             yield JobResult(job, error=str(error))
@@ -180,6 +190,10 @@ def run_jobs(
 
 def _is(name: str, suffixes: tuple[str, ...]) -> bool:
     return not name.startswith(".") and name.lower().endswith(suffixes)
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.suffix.lower() == SUFFIX and path.is_file() and stated_format(path) not in (FORMAT, None)
 
 
 def _walk(folder: Path, own: Callable[[list[str]], list[str]]) -> Iterator[Path]:
@@ -220,7 +234,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     head = [name.strip().lower() for name in rows[0]] if rows else []
     if "driving" not in head or not {"target", "source"} & set(head):
-        raise OptionError(f"{shown(table)} has the columns {shown(', '.join(head))[:100]}", "target and driving")
+        columns = shown(", ".join(head))[:100] or "none"
+        raise OptionError(f"{shown(table)} has the columns {columns}", "target and driving")
     filled = [dict(zip(head, (cell.strip() for cell in row))) for row in rows[1:] if any(map(str.strip, row))]
     if not filled or len(filled) > _MAX_PAIRS:
         raise OptionError(f"{shown(table)} holds {len(filled)} pairs", f"1 to {_MAX_PAIRS}")
@@ -243,7 +258,7 @@ def _inside(out: Path, name: str, where: str) -> Path:
 
 
 def _unique(jobs: list[Job], table: Path) -> list[Job]:
-    """Pairs whose outputs have the same name are numbered; names that the table itself gives twice are refused."""
+    """Pairs whose outputs have the same name are numbered; a number that meets a name of the table is refused."""
     often, seen, out = Counter(job.output for job in jobs), Counter[Path](), []
     for job in jobs:
         seen[job.output] += 1

@@ -160,8 +160,9 @@ class Retargeter:
         """
         target = self._wanted()
         if self._reference is None:
-            self.set_reference(frame)
-        initial = self._reference[0] if self._reference is not None else self.engine.detect(frame)
+            # Not `set_reference`, which would crop a frame of another size and keep that although it is refused below.
+            self._reference = self.engine.detect(check_picture(frame)), None
+        initial = self._reference[0]
         return self.draw(target, initial, Shot(0, _ZERO, frame), self.motion, self._resolved(None))
 
     def stream(self, driving: Any, **options: Any) -> Iterator[RetargetedFrame]:

@@ -218,6 +218,7 @@ class Clip:
         mark = self._mark(report, side_by_side)
         with ExitStack() as stack:
             writer = self._writer(path, first, mark, side_by_side, lossless=lossless, crf=crf, overwrite=overwrite)
+            stack.callback(writer.discard)  # an interruption before it is entered leaves nothing, either
             stack.enter_context(writer)
             motion = None if save_motion is None else self._motion_writer(save_motion, mark, report)
             if motion is not None:

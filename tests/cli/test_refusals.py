@@ -225,6 +225,18 @@ def test_options(eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Pa
     check(eamfmeg("retarget", kit / "face.png", kit / "clip.mp4", "-o", out / "x.mp4", *quick, *args), out)
 
 
+def test_an_empty_folder_is_called_empty(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path) -> None:
+    (tmp_path / "void").mkdir()
+    said = eamfmeg("retarget", kit / "face.png", tmp_path / "void", "-o", tmp_path / "x.mp4", *quick)
+    assert said.code == 2 and "void holds no clips" in said.err
+
+
+def test_a_reference_frame_that_is_missing(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path) -> None:
+    args = ["-o", tmp_path / "x.mp4", "--reference-frame", "99", *quick]
+    said = eamfmeg("retarget", kit / "face.png", kit / "clip.mp4", *args)
+    assert said.code == 2 and ".;" not in said.err and "reference frame 99" in said.err
+
+
 @pytest.mark.parametrize("name", ["no/folder/x.mp4", "x.avi", "x.mp4/", "/dev/null", ""])
 def test_outputs(eamfmeg: Eamfmeg, kit: Path, quick: list[str], places: tuple[Path, Path], name: str) -> None:
     out = places[1]
@@ -250,7 +262,8 @@ def test_an_input_is_no_output(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tm
              ["inspect", "nothing"], ["convert", "nothing", "x.safetensors"], ["synth", "no/where"],
              ["synth", "s", "--emotion", "bored"], ["synth", "s", "--action-units", "x"],
              ["synth", "s", "--action-units", "99"], ["synth", "s", "--clips", "0"], ["synth", "s", "--size", "9"],
-             ["synth", "s", "--fps", "0"], ["retarget", "--pairs", "none.csv", "-o", "x"]],
+             ["synth", "s", "--fps", "0"], ["train", "t", "--threads", "-1"], ["train", "t", "--shorten", "0"],
+             ["retarget", "--pairs", "none.csv", "-o", "x"]],
     ids=" ".join,
 )  # fmt: skip
 def test_other_commands(eamfmeg: Eamfmeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_an_interrupt_leaves_nothing(kit: Path, quick: list[str], tmp_path: Path
     (tmp_path / "out").mkdir()
     command = [sys.executable, "-m", "eamfmeg_fast", "retarget", str(kit / "face.png"), str(long)]
     command += ["-o", str(tmp_path / "out" / "o.mp4"), "--save-motion", str(tmp_path / "out" / "m.safetensors"), *quick]
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         while process.poll() is None and not os.listdir(tmp_path / "out"):
             time.sleep(0.05)

@@ -51,6 +51,20 @@ def test_removed_on_any_exception(tmp_path: Path, name: str, error: type[BaseExc
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_clip_can_be_given_up_before_and_after_its_block(tmp_path: Path, name: str) -> None:
+    writer = writer_of(tmp_path / name)
+    writer.__enter__()
+    writer.write(IMAGE)
+    writer.discard()
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
+    with writer_of(tmp_path / name) as whole:
+        whole.write(IMAGE)
+    whole.discard()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_frames_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(MediaError, match="no frame was written"), writer_of(tmp_path / name):
         pass

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from eamfmeg_fast.config import PRESETS
 from eamfmeg_fast.errors import MediaError, OptionError
@@ -71,11 +72,21 @@ def test_like_names_are_told_apart(tree: Path) -> None:
     assert {"a_png__one.mp4", "a_jpg__one.mp4"} <= {job.output.name for job in jobs}
 
 
+def test_safetensors_of_another_kind_are_no_clips(tree: Path) -> None:
+    save_file({"x": np.zeros(1, np.float32)}, tree / "clips/truth.safetensors", {"format": "eamfmeg_fast.lab"})
+    (tree / "clips/damaged.safetensors").write_bytes(b"damaged")
+    names = [path.name for path in find_clips(tree / "clips")]
+    assert "damaged.safetensors" in names and "truth.safetensors" not in names
+
+
 def test_folders_with_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "clip.gif").touch()
     for targets, clips in (("empty", "clip.gif"), ("clip.gif", "empty")):
         with pytest.raises(MediaError, match="holds no"):
+            jobs_from_folders(tmp_path / targets, tmp_path / clips, tmp_path, ".mp4")
+    for targets, clips in (("empty", "gone"), ("gone", "clip.gif")):
+        with pytest.raises(MediaError, match="gone does not exist"):
             jobs_from_folders(tmp_path / targets, tmp_path / clips, tmp_path, ".mp4")
 
 
@@ -113,7 +124,7 @@ def test_pairs_with_like_names_are_numbered(tree: Path) -> None:
     ["", "target\na\n", "target,driving\n", "target,driving\na,\n", "picture,driving\na,b\n", 'target,driving\n"a,b\n',
      "target,driving,output\na,b,../c.mp4\n", "target,driving,output\na,b,/tmp/c.mp4\n",
      "source,driving,frame\na,b,-1\n",
-     "target,driving,output\na,b,c.mp4\na,b,c__2.mp4\na,b,c.mp4\n"],
+     "target,driving,output\na,b,c.mp4\na,b,c.mp4\n", "target,driving,output\na,b,\na,b,a__b__2.mp4\na,b,\n"],
 )  # fmt: skip
 def test_tables_that_mean_nothing_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises((OptionError, MediaError)) as refused:

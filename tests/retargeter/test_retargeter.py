@@ -46,6 +46,15 @@ def test_stream_call_and_drive_agree(fresh: Retargeter, target: np.ndarray, fram
         assert {"read", "face", "keypoints", "draw"} == set(one.timings) and min(one.timings.values()) >= 0
 
 
+def test_a_refused_frame_is_no_reference(fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray]) -> None:
+    fresh.set_target(target)
+    expected = [fresh.drive(frame).image for frame in frames]
+    fresh.set_reference(None)
+    with pytest.raises(ShapeError):
+        fresh.drive(np.pad(frames[-1], ((0, 0), (9, 0), (0, 0))))
+    assert all((a == fresh.drive(frame).image).all() for a, frame in zip(expected, frames, strict=True))
+
+
 def test_a_file_gives_what_its_frames_give(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
 ) -> None:
