@@ -132,35 +132,33 @@ class Engine:
         found = self.network.kp_detector(self.picture(driving))
         moved = self.moved(state.keypoints, start, found.keypoints, motion=motion, gain=gain)
         dense, drawn = self._draw(state, moved)
-        grids = self.network.generator.dense_motion_network.sparse_grids(dense)
-        stages: dict[str, Tensor | None] = {
-            "kp_logits": found.logits,
-            "kp_features": found.features,
-            "target_small": state.thumbnail,
-            "target_features": state.features,
-            "edge_map": state.edge_map,
-            "sparse_motion": grids,
-            "sparse_warped": dense.inputs.unflatten(1, (-1, 4))[:, :, 1:],
-            "dense_motion_input": dense.inputs,
-            "dense_motion_features": dense.features,
-            "mask": dense.mask,
-            "flow": dense.flow,
-            "occlusion": dense.occlusion,
-            "features_warped": drawn.features_warped,
-            "edge_warped": drawn.edge_warped,
-            "attention": drawn.attention,
-            "features_attended": drawn.features_attended,
-            "residual_0": drawn.residual_0,
-            "bottleneck": drawn.bottleneck,
-            "deformed": drawn.deformed,
-            "prediction": drawn.prediction,
-        }
-        stages |= {f"up_{i}": stage for i, stage in enumerate(drawn.up)}
-        for name, points in zip(
-            ("target", "initial", "driving", "moved"), (state.keypoints, start, found.keypoints, moved), strict=True
-        ):
+        stages = _target_stages(state) | _motion_stages(dense) | _drawn_stages(drawn)
+        stages |= {"kp_logits": found.logits, "kp_features": found.features}
+        stages["sparse_motion"] = self.network.generator.dense_motion_network.sparse_grids(dense)
+        everybody = {"target": state.keypoints, "initial": start, "driving": found.keypoints, "moved": moved}
+        for name, points in everybody.items():
             stages |= {f"kp_{name}": points.kp, f"jacobian_{name}": points.jacobian}
         return {name: stage.cpu().numpy() for name, stage in stages.items() if stage is not None}
+
+
+def _target_stages(state: TargetState) -> dict[str, Tensor | None]:
+    return {"target_small": state.thumbnail, "target_features": state.features, "edge_map": state.edge_map}
+
+
+def _motion_stages(dense: DenseMotion) -> dict[str, Tensor | None]:
+    return {
+        "sparse_warped": dense.inputs.unflatten(1, (-1, 4))[:, :, 1:],
+        "dense_motion_input": dense.inputs,
+        "dense_motion_features": dense.features,
+        "mask": dense.mask,
+        "flow": dense.flow,
+        "occlusion": dense.occlusion,
+    }
+
+
+def _drawn_stages(drawn: Rendering) -> dict[str, Tensor | None]:
+    stages = {name: value for name, value in drawn._asdict().items() if name != "up"}
+    return stages | {f"up_{i}": stage for i, stage in enumerate(drawn.up)}
 
 
 def _placed(network: Network, plan: Plan) -> Network:
