@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -103,3 +106,15 @@ def test_the_readers_of_documents_see() -> None:
     )
     assert commands(text, "make") == {"bench", "demo", "test"}
     assert commands(text, "eamfmeg") == {"retarget"}
+
+
+def test_the_readme_shows_what_was_measured_on_the_shipped_weights(root: Path) -> None:
+    """The table of lab scores is the one kept in benchmarks/results, and that is of the weights in the package."""
+    spec = importlib.util.spec_from_file_location("lab_table", root / "benchmarks" / "lab_table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    result = json.loads(table.RESULT.read_text())
+    assert "\n".join(table.rows(result)) in _read(root, "README.md")
+    weights = root / "eamfmeg_fast" / "pretrained" / "small.safetensors"
+    assert result["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert f"| {weights.stat().st_size / 1e6:.1f} MB |" in _read(root, "README.md")

@@ -14,6 +14,7 @@ from eamfmeg_fast.engine.state import FrameResult, TargetState
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.to_image import to_image
 from eamfmeg_fast.network import DenseMotion, Keypoints, Network, Rendering, move
+from eamfmeg_fast.network.grain import split_grain
 
 MOTIONS = ("relative", "absolute")
 
@@ -43,8 +44,10 @@ class Engine:
         """All that depends on the target alone; `target` is uint8 `[H, W, 3]` RGB of the network's size."""
         picture = self.picture(target)
         detection = self.network.kp_detector(picture)
+        base, grain = split_grain(picture) if self.config.skip else (picture, None)
         return TargetState(
-            picture=picture,
+            picture=base,
+            grain=grain,
             thumbnail=self.network.generator.dense_motion_network.down(picture),
             keypoints=detection.keypoints,
             edge_map=self.network.edges(detection.features),
@@ -111,7 +114,7 @@ class Engine:
 
     def _draw(self, state: TargetState, moved: Keypoints) -> tuple[DenseMotion, Rendering]:
         dense = self.network.motion(state.thumbnail, state.keypoints, moved)
-        return dense, self.network.render(state.picture, state.features, state.edge_map, dense)
+        return dense, self.network.render(state.picture, state.features, state.edge_map, dense, state.grain)
 
     @exact
     def trace(

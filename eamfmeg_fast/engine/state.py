@@ -16,7 +16,9 @@ class TargetState:
     """Everything that depends on the target alone, computed once.
 
     Attributes:
-        picture: `[1, 3, H, W]` in [0, 1].
+        picture: `[1, 3, H, W]` in [0, 1], what the flow moves: for presets that blend the warped target in, without its
+            grain.
+        grain: `[1, 3, H, W]`, the camera's, which stays where it is; None for the other presets.
         thumbnail: `[1, 3, h, w]`, antialiased.
         keypoints: the target's.
         edge_map: `[1, h, w]` or None.
@@ -28,6 +30,7 @@ class TargetState:
     keypoints: Keypoints
     edge_map: Tensor | None
     features: Tensor
+    grain: Tensor | None = None
 
 
 @dataclass(frozen=True)

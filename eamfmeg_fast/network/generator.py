@@ -71,12 +71,14 @@ class OcclusionAwareGenerator(nn.Module):
         edge_map: Tensor | None,
         motion: DenseMotion,
         attend: EdgeAttention | None,
+        grain: Tensor | None = None,
     ) -> Rendering:
         """Draw the target moved by `motion`.
 
         Args:
             picture: the target `[B, 3, H, W]`; features: its `encode`; edge_map: `[B, h, w]` or None.
             attend: the attention module, or None.
+            grain: laid over the prediction, `[B, 3, H, W]`; `picture` is then without it (`grain.split_grain`).
         """
         corners = self.config.align_corners
         warped = to_nchw(warp_occlude(to_nhwc(features), motion.flow, motion.occlusion[:, 0], corners))
@@ -97,7 +99,8 @@ class OcclusionAwareGenerator(nn.Module):
         deformed = self.deform(picture, motion.flow)
         if self.config.skip:
             visible = F.interpolate(motion.occlusion, size=picture.shape[2:], mode="bilinear", align_corners=False)
-            prediction = (prediction + visible * (deformed - prediction)).clamp(0, 1)
+            prediction = prediction + visible * (deformed - prediction)
+            prediction = (prediction if grain is None else prediction + grain).clamp(0, 1)
         return Rendering(prediction, warped, edge, attention, attended, residual_0, bottleneck, up, deformed)
 
     def deform(self, picture: Tensor, flow: Tensor) -> Tensor:

@@ -26,9 +26,16 @@ class Network(nn.Module):
         """The edge map `[B, h, w]` of a picture whose detector features are given; None for a preset without edges."""
         return None if self.edge_predictor is None else self.edge_predictor(features)
 
-    def render(self, picture: Tensor, features: Tensor, edge_map: Tensor | None, motion: DenseMotion) -> Rendering:
-        """The target `[B, 3, H, W]`, encoded as `features`, moved by `motion`."""
-        return self.generator.render(picture, features, edge_map, motion, self.attention_module)
+    def render(
+        self,
+        picture: Tensor,
+        features: Tensor,
+        edge_map: Tensor | None,
+        motion: DenseMotion,
+        grain: Tensor | None = None,
+    ) -> Rendering:
+        """The target `[B, 3, H, W]`, encoded as `features`, moved by `motion`; see the generator."""
+        return self.generator.render(picture, features, edge_map, motion, self.attention_module, grain)
 
     def motion(self, thumbnail: Tensor, target: Keypoints, driving: Keypoints) -> DenseMotion:
         """The dense motion from the target's keypoints to `driving`."""
