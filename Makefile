@@ -21,10 +21,10 @@ demo: $(VENV)/.installed  ## retarget a made-up micro-expression onto a face and
 	$(PY) -m eamfmeg_fast.demo
 
 test: $(VENV)/.installed  ## all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 fast: $(VENV)/.installed  ## the tests that take seconds
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n auto --dist loadfile -m "not slow"
 
 lint: $(VENV)/.dev  ## ruff and clang-format, changing nothing
 	$(BIN)/ruff check .

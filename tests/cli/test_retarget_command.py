@@ -107,10 +107,18 @@ def test_an_interrupt_leaves_nothing(kit: Path, quick: list[str], tmp_path: Path
     command = [sys.executable, "-m", "eamfmeg_fast", "retarget", str(kit / "face.png"), str(long)]
     command += ["-o", str(tmp_path / "out" / "o.mp4"), "--save-motion", str(tmp_path / "out" / "m.safetensors"), *quick]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_hear_signals
+        )
         while process.poll() is None and not os.listdir(tmp_path / "out"):
             time.sleep(0.05)
         process.send_signal(number)
         errors = process.communicate(timeout=60)[1]
         assert process.returncode == code, errors
         assert not os.listdir(tmp_path / "out") and "Traceback" not in errors
+
+
+def _hear_signals() -> None:
+    """A runner in the background may have told its children to ignore them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
