@@ -61,6 +61,17 @@ def flow_truth(batch: Batch, height: int, width: int) -> tuple[Tensor, Tensor]:
     return (way / share.clamp(min=1e-3)).permute(0, 2, 3, 1) * (SIZE / size), share[:, 0]
 
 
+def focused(true_px: Tensor, share: Tensor, strength: float) -> Tensor:
+    """`share`, raised where a cell moves apart from the rest: a closing lid is two cells high and would not count.
+
+    Convention:
+        A cell that moves d px (8 at most) against the mean counts `1 + strength d` times.
+    """
+    mean = (true_px * share[..., None]).sum((1, 2), keepdim=True) / share.sum((1, 2))[:, None, None, None].clamp(min=1)
+    apart = (true_px - mean).norm(dim=-1).clamp(max=8)
+    return share * (1 + strength * apart)
+
+
 def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slice) -> Tensor:
     """Error of the flow in px over some items of the batch, relative to how far the picture moved; 0 for no items."""
     flow = motion.flow[items]
@@ -85,9 +96,9 @@ def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces:
     return _relative((got - true).flatten(2), true.flatten(2), floor=0.02)
 
 
-def occlusion_loss(motion: DenseMotion, share: Tensor) -> Tensor:
-    """Cross entropy of the occlusion with the share of pixels that can be copied."""
-    return F.binary_cross_entropy(motion.occlusion[:, 0].clamp(1e-4, 1 - 1e-4), share)
+def occlusion_loss(motion: DenseMotion, share: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross entropy of the occlusion with the share of pixels that can be copied; `weight` counts some cells more."""
+    return F.binary_cross_entropy(motion.occlusion[:, 0].clamp(1e-4, 1 - 1e-4), share, weight=weight)
 
 
 def carried(batch: Batch) -> Tensor:

@@ -38,7 +38,7 @@ class Objective:
         edges = self.network.edges(found.features)
         thumbnail = thumbnails.chunk(2)[0]
         motion = self.network.motion(thumbnail, first, second)
-        out = self._front(batch, first, second, motion)
+        out = self._front(batch, first, second, motion, stage.focus)
         if edges is not None:
             out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
         out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
@@ -47,18 +47,22 @@ class Objective:
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
         return out
 
-    def _front(self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion) -> dict[str, Tensor]:
+    def _front(
+        self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion, focus: float
+    ) -> dict[str, Tensor]:
         weights = self.weights
         true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
-        of_faces = losses.motion_loss(motion, true_px, share, slice(0, batch.faces))
-        of_things = losses.motion_loss(motion, true_px, share, slice(batch.faces, None))
+        counted = losses.focused(true_px, share, focus) if focus else share
+        emphasis = 1 + (counted - share) if focus else None
+        of_faces = losses.motion_loss(motion, true_px, counted, slice(0, batch.faces))
+        of_things = losses.motion_loss(motion, true_px, counted, slice(batch.faces, None))
         return {
             "landmark": weights.landmark * losses.landmark_loss(first, second, batch),
             "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
             "motion": weights.motion * of_faces,
             "motion_things": weights.motion * weights.things * of_things,
             "affine": weights.affine * losses.affine_loss(motion, second, true_px, batch.faces),
-            "occlusion": weights.occlusion * losses.occlusion_loss(motion, share),
+            "occlusion": weights.occlusion * losses.occlusion_loss(motion, share, emphasis),
         }
 
     def _equivariance(self, thumbnail: Tensor, found: Keypoints, seed: int) -> dict[str, Tensor]:

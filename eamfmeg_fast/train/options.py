@@ -46,6 +46,7 @@ class Stage:
         rate: Adam's learning rate at the start; it falls to a twentieth along a cosine.
         front_rate: factor on the front's rate while all parts learn.
         spots: up to so many moles are painted on each pair.
+        focus: how much more a cell counts in the motion and occlusion losses per px that it moves apart from the rest.
     """
 
     steps: int
@@ -55,11 +56,13 @@ class Stage:
     rate: float = 2e-3
     front_rate: float = 1.0
     spots: int = 0
+    focus: float = 0.0
 
 
 SMALL_RECIPE = (
     Stage(steps=2600, batch=12, size=128, parts="front", rate=2e-3),
     Stage(steps=1400, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.2, spots=10),
+    Stage(steps=600, batch=4, size=256, parts="all", rate=6e-4, front_rate=1.0, spots=10, focus=2.0),
 )
 
 

@@ -221,3 +221,14 @@ def test_carried_keeps_the_first_pictures_grain_where_the_way_is_known() -> None
     mirrored = Batch(**{**vars(batch), "displacement_px": -batch.displacement_px})
     near, far = (float((losses.carried(b) - batch.second)[known].square().mean()) for b in (batch, mirrored))
     assert near < far
+
+
+def test_focus_counts_what_moves_apart_from_the_rest() -> None:
+    way, share = torch.zeros(1, 8, 8, 2), torch.ones(1, 8, 8)
+    way[:, 2:4, 2:4, 1] = 6.0
+    counted = losses.focused(way, share, 2.0)
+    assert counted[0, 2, 2] > 5 * counted[0, 6, 6] > 0
+    assert torch.equal(losses.focused(way + 3.0, share, 2.0), counted)
+    assert torch.equal(losses.focused(torch.zeros_like(way), share, 2.0), share)
+    share[:, 2] = 0
+    assert losses.focused(way, share, 2.0)[0, 2].abs().max() == 0
