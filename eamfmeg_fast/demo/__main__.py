@@ -22,7 +22,9 @@ def main() -> int:
     except EamfmegError as error:
         Console(stderr=True, highlight=False).print(f"eamfmeg: error: {error}", markup=False, soft_wrap=True)
         return error.exit_code
-    console.print(f"{files.frames} frames at {files.frames_per_second:.1f} per second on {files.device}. Look at:")
+    console.print(
+        f"{files.frames} frames at {files.frames_per_second:.1f} per second on {files.device}. Look at:", soft_wrap=True
+    )
     for path, what in files.list():
         console.print(f"  {path!s:<28} {what}", soft_wrap=True)
     return 0
