@@ -35,6 +35,16 @@ def identity_grid(
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
 
 
+def displacement_px(flow: Tensor, pixel_grid: PixelGrid, size: int) -> Tensor:
+    """How far each cell of `flow` `[..., h, w, 2]` samples from itself, in pixels of a picture of side `size`.
+
+    Convention:
+        Backward: from the driving pixel towards where the target's content comes from, (x, y).
+    """
+    still = identity_grid(flow.shape[-3], flow.shape[-2], pixel_grid, dtype=flow.dtype, device=flow.device)
+    return (flow - still) * (size / 2)
+
+
 def affine_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """`numerator @ inverse(denominator)` of 2x2 matrices `[..., 2, 2]`.
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from eamfmeg_fast.faces import Picture
-from eamfmeg_fast.kernels.geometry import axis
+from eamfmeg_fast.kernels.geometry import displacement_px
 from eamfmeg_fast.retargeter import Retargeter
 from eamfmeg_fast.retargeter.result import Target
 
@@ -32,7 +33,8 @@ class Phase:
 def contact_sheet(retargeter: Retargeter, target: Target, phases: list[Phase]) -> Image.Image:
     """Draw the sheet: one row for each phase, one column for each stage."""
     traces = [retargeter.reference(target.picture, p.initial, p.driving) for p in phases]
-    moved = [_displacement_px(trace["flow"][0], retargeter.config.pixel_grid) for trace in traces]
+    grid = retargeter.config.pixel_grid
+    moved = [displacement_px(torch.from_numpy(trace["flow"][0]), grid, _SIZE).numpy() for trace in traces]
     largest = max(float(np.linalg.norm(m, axis=-1).max()) for m in moved)
     rest = _image(traces[0]["prediction"][0])
     width = _SIDE + len(_COLUMNS) * (_SIZE + _GAP)
@@ -66,16 +68,6 @@ def _panels(
         result,
         change,
     ]
-
-
-def _displacement_px(flow: np.ndarray, pixel_grid: str) -> np.ndarray:
-    """How far each cell samples from itself, `[h, w, 2]`, pixels of the picture; towards where the face came from."""
-    import torch
-
-    height, width = flow.shape[:2]
-    lines = [axis(n, "centres" if pixel_grid == "centres" else "corners", dtype=torch.float64) for n in (width, height)]
-    x, y = np.meshgrid(*(line.numpy() for line in lines))
-    return (flow - np.stack([x, y], -1)) * (_SIZE / 2)
 
 
 def _keypoints(picture: Picture, initial: np.ndarray, driving: np.ndarray) -> Picture:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from eamfmeg_fast.errors import OptionError
-from eamfmeg_fast.kernels.geometry import identity_grid
+from eamfmeg_fast.kernels.geometry import displacement_px
 from eamfmeg_fast.lab import HELD_OUT_SEEDS, LabClip, lab_clip
 from eamfmeg_fast.retargeter import Retargeter
 
@@ -83,7 +83,8 @@ def score_clip(retargeter: Retargeter, clip: LabClip) -> LabScore:
         still_error.append(float(_squared(frames[0], frames[t])[mask].mean()))
         known = mask & clip.valid[t].numpy()
         if known.any():
-            wrong = np.linalg.norm(flow_px(drawn.flow, len(frames[0])) - way, axis=-1)
+            drawn_px = displacement_px(drawn.flow, retargeter.config.pixel_grid, len(frames[0]))
+            wrong = np.linalg.norm(_enlarged(drawn_px, len(frames[0])) - way, axis=-1)
             end_point.append(float(wrong[known].mean()))
             motion.append(float(length[known].mean()))
     return LabScore(
@@ -92,12 +93,10 @@ def score_clip(retargeter: Retargeter, clip: LabClip) -> LabScore:
     )  # fmt: skip
 
 
-def flow_px(flow: torch.Tensor, size: int) -> np.ndarray:
-    """The displacement of a flow `[1, h, w, 2]` ("centres" grid) as pixels of a picture, `[size, size, 2]`."""
-    height, width = flow.shape[1:3]
-    way = flow - identity_grid(height, width, "centres", dtype=flow.dtype, device=flow.device)
-    large = F.interpolate(way.permute(0, 3, 1, 2), size=(size, size), mode="bilinear", align_corners=False)
-    out: np.ndarray = (large[0].permute(1, 2, 0) * (size / 2)).cpu().numpy()
+def _enlarged(displacement: torch.Tensor, size: int) -> np.ndarray:
+    """A displacement `[1, h, w, 2]` in px at every pixel, `[size, size, 2]`."""
+    large = F.interpolate(displacement.permute(0, 3, 1, 2), size=(size, size), mode="bilinear", align_corners=False)
+    out: np.ndarray = large[0].permute(1, 2, 0).cpu().numpy()
     return out
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eamfmeg_fast.kernels.geometry import affine_ratio, identity_grid
+from eamfmeg_fast.kernels.geometry import affine_ratio, displacement_px, identity_grid
 from eamfmeg_fast.kernels.warp_occlude import warp_cubic
 from eamfmeg_fast.network import DenseMotion, Keypoints
 from eamfmeg_fast.train.feed import Batch
@@ -77,8 +77,8 @@ def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slic
     flow = motion.flow[items]
     if not len(flow):
         return flow.new_zeros(())
-    still = identity_grid(flow.shape[1], flow.shape[2], "centres", dtype=flow.dtype, device=flow.device)
-    return _relative(pixels(flow - still) - true_px[items], true_px[items], share[items, ..., None])
+    got = displacement_px(flow, "centres", SIZE)
+    return _relative(got - true_px[items], true_px[items], share[items, ..., None])
 
 
 def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:

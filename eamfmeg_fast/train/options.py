@@ -74,7 +74,7 @@ class TrainOptions:
         preset: the network. out: folder of the run (checkpoint, log, result).
         stages: in order. seed: of weights, data and augmentation.
         picture_share: share of each batch made of warped pictures of things instead of lab faces.
-        vgg19: a safetensors or state-dict-like file with VGG19 features, or None for the fixed pyramid.
+        vgg19: safetensors with VGG19's features, or None for the fixed pyramid.
         save_every: steps between checkpoints. minutes: stop (resumably) after so long; 0 is never.
         threads: of the arithmetic; None leaves PyTorch's choice. workers: processes that render.
     """

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eamfmeg_fast.kernels.dense_motion import dense_motion
-from eamfmeg_fast.kernels.geometry import affine_of, identity_grid
+from eamfmeg_fast.kernels.geometry import affine_of, displacement_px, identity_grid
 from eamfmeg_fast.kernels.sparse_motion import heatmap_difference, sparse_grids, sparse_motion
 from eamfmeg_fast.kernels.warp_occlude import warp, warp_cubic, warp_occlude
 
@@ -247,3 +247,11 @@ def test_nothing_moves_when_nothing_moved(pixel_grid: str, spread: float) -> Non
     assert torch.equal(flow, still.expand_as(flow))
     grids = sparse_grids(affine, 64, 64, pixel_grid)
     assert torch.equal(grids, still.expand_as(grids))
+
+
+def test_displacement_counts_pixels_of_the_picture() -> None:
+    for grid in ("corners", "centres"):
+        still = identity_grid(4, 8, grid, dtype=torch.float64)
+        assert torch.equal(displacement_px(still, grid, 256), torch.zeros(4, 8, 2, dtype=torch.float64))
+        moved = displacement_px(still + torch.tensor([2 / 256, -4 / 256], dtype=torch.float64), grid, 256)
+        assert torch.allclose(moved, torch.tensor([1.0, -2.0], dtype=torch.float64).expand(4, 8, 2))
