@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "common/isa.h"
 #include "identity/identity.h"
 
 namespace py = pybind11;
@@ -18,6 +19,8 @@ void check(int status) {
         case eamfmeg::kOk: return;
         case eamfmeg::kBadItemSize: throw std::invalid_argument("item size is not 1, 2, 4 or 8 bytes");
         case eamfmeg::kLaunchFailed: throw std::runtime_error("the CUDA kernel could not be launched");
+        case eamfmeg::kBadType: throw std::invalid_argument("this room has no code for the element type");
+        case eamfmeg::kTooLarge: throw std::invalid_argument("this room has no code for arrays of this size");
         default: throw std::runtime_error("unknown status");
     }
 }
@@ -77,6 +80,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #ifdef EAMFMEG_CUDA
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
 #else
+    m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
 #endif
 }

@@ -7,9 +7,16 @@ import importlib
 import warnings
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import torch
 
 from eamfmeg_fast.errors import BackendError
 from eamfmeg_fast.kernels.source_hash import source_hash
+
+# Numbers of csrc/common/platform.h.
+DTYPE = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.uint8: 3}
+PIXEL_GRID = {"corners": 0, "centres": 1}
 
 _CSRC = Path(__file__).resolve().parent.parent / "csrc"
 _ASKED = {
@@ -56,3 +63,17 @@ def library(name: str) -> ModuleType:
     if isinstance(found, str):
         raise BackendError(found, "", "Run `eamfmeg doctor`; in a checkout `make install` builds it.")
     return found
+
+
+def launch(lib: Any, entry: str, device: torch.device, *args: Any) -> None:
+    """Call a CUDA entry point, queued on PyTorch's current stream of `device`.
+
+    Args:
+        lib: instead of the compiled library; on the CPU it is needed: csrc/ built through its host shim.
+        entry: its name in the bindings; the stream is its last argument.
+    """
+    if device.type == "cpu":
+        getattr(lib, entry)(*args, 0)
+        return
+    with torch.cuda.device(device):
+        getattr(lib or library("_cuda"), entry)(*args, torch.cuda.current_stream().cuda_stream)

@@ -12,6 +12,8 @@ from torch import Tensor
 # Operators that carry a record `OP`. Adding one here is what makes the tests run on it.
 _NAMES = ("identity",)
 
+Result = Tensor | tuple[Tensor, ...]
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -45,14 +47,17 @@ class Room:
     Attributes:
         name: "cpu", "cuda" or "triton".
         missing: why it cannot run here, one clause; empty when it can.
-        into: `into(out, *args)` writes the result into `out`, contiguous, and touches nothing else.
+        into: `into(out, *args)` writes the result into `out`, contiguous, and touches nothing else; `out` is a tuple
+            where the operator has several results.
         mutants: names of the faults planted in the room's source, numbered from 1.
+        takes: whether the room is made for these arguments (types, mostly); the reference takes everything.
     """
 
     name: str
     missing: Callable[[], str]
     into: Callable[..., None]
     mutants: Sequence[str] = ()
+    takes: Callable[..., bool] = lambda *args: True
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,32 @@ class Op:
         name: spelt the same in every room.
         public: the function people call.
         reference: the same in plain PyTorch, any precision.
+        fake: empty, contiguous results for given arguments, on their device.
         overload: the registered operator, for `torch.library.opcheck` and for exporters.
         samples, refusals: calls that must work, calls that must not.
+        sized: `sized(batch, height, width, channels, dtype, seed)` makes a call of about that size, whatever the
+            numbers are; property tests draw them.
+        network: the call that one frame of the full-size network makes, in float32; benchmarks time it.
         rooms: implementations beside the reference, by name.
+        unrounded: for integer results, the float64 result before it is rounded.
     """
 
     name: str
-    public: Callable[..., Tensor]
-    reference: Callable[..., Tensor]
+    public: Callable[..., Result]
+    reference: Callable[..., Result]
+    fake: Callable[..., Result]
     overload: Callable[[], Any]
     samples: Callable[[], Sequence[Sample]]
     refusals: Callable[[], Sequence[Refusal]]
+    sized: Callable[..., Sample]
+    network: Callable[[], Sample]
     rooms: Mapping[str, Room] = field(default_factory=dict)
+    unrounded: Callable[..., Result] | None = None
+
+
+def as_tuple(result: Result) -> tuple[Tensor, ...]:
+    """The results of an operator as a tuple, also when there is one."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def operators() -> dict[str, Op]:

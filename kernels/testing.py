@@ -8,9 +8,12 @@ machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from eamfmeg_fast.kernels.registry import Op, Room, Sample, as_tuple
 
 _SENTINEL = 0xA5
 _POISON = 0xFF
@@ -38,7 +41,8 @@ class Verdict:
 def compare(fast: Tensor, same_dtype: Tensor, ref64: Tensor) -> Verdict:
     """Judge `fast` by the error rule.
 
-    Where `ref64` is not finite, `fast` must hold the same NaN or infinity; elsewhere `fast` must be finite.
+    Where `ref64` is not finite, `fast` must hold the same NaN or infinity; elsewhere `fast` must be finite. An integer
+    result is judged by its distance from the values that round to it, when `ref64` has not been rounded.
 
     Args:
         fast: the result on trial, any shape and type.
@@ -65,9 +69,12 @@ def compare(fast: Tensor, same_dtype: Tensor, ref64: Tensor) -> Verdict:
 def _judge(got: Tensor, plain: Tensor, ref: Tensor, dtype: torch.dtype) -> Verdict:
     if ref.numel() == 0:
         return Verdict(True, "")
-    eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    rounded = not dtype.is_floating_point and not bool((ref == ref.round()).all())
+    eps = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
     floor = 4 * eps * float(ref.abs().max())
     error, plain_error = (got - ref).abs(), (plain - ref).abs()
+    if rounded:
+        error, plain_error = (error - 0.5).clamp(min=0), (plain_error - 0.5).clamp(min=0)
     largest, rms = float(error.max()), float(error.square().mean().sqrt())
     max_allowed = 2 * float(plain_error.max()) + floor
     rms_allowed = 2 * float(plain_error.square().mean().sqrt()) + floor
@@ -107,3 +114,61 @@ def snapshot(args: tuple[object, ...]) -> list[bytes]:
     """The bytes of all tensors in `args`, to see later that an operator left its inputs alone."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     return [tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for tensor in tensors]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A room's run on one sample.
+
+    Attributes:
+        verdicts: one for each result.
+        trespass: bytes written beside the outputs.
+        outputs: what the room wrote.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    trespass: int
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def fault(self) -> str:
+        """Empty, or what is wrong."""
+        reasons = [verdict.reason for verdict in self.verdicts if not verdict.passed]
+        return "; ".join([*reasons, *([f"{self.trespass} bytes beside the output"] if self.trespass else [])])
+
+    @property
+    def excess(self) -> float:
+        """The largest error as a share of what is allowed; 0 where nothing is allowed and nothing is off."""
+        pairs = [(v.max_error, v.max_allowed) for v in self.verdicts]
+        return max((error / allowed if allowed else float(error > 0) for error, allowed in pairs), default=0.0)
+
+
+def judge(op: Op, room: Room, sample: Sample, device: str = "cpu", **switches: Any) -> Judgement:
+    """Run one room on one sample, in guarded memory on `device`, and judge it against the reference."""
+    same = as_tuple(op.reference(*sample.args))
+    ref64 = as_tuple((op.unrounded or op.reference)(*map(upcast, sample.args)))
+    outs = [Guarded(tuple(y.shape), y.dtype, device) for y in same]
+    into = tuple(out.tensor for out in outs)
+    room.into(into if len(into) > 1 else into[0], *(moved(arg, device) for arg in sample.args), **switches)
+    verdicts = tuple(compare(out, plain, ref.double()) for out, plain, ref in zip(into, same, ref64))
+    return Judgement(verdicts, sum(out.trespass() for out in outs), into)
+
+
+def upcast(value: Any) -> Any:
+    """Floating tensors in float64, everything else as it is."""
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def moved(value: Any, device: str) -> Any:
+    """A tensor on `device` with the same strides: they are what some samples are about."""
+    if not isinstance(value, Tensor) or device == "cpu":
+        return value
+    if 0 in value.stride():
+        base = value[tuple(slice(0, 1) if step == 0 else slice(None) for step in value.stride())]
+        return moved(base, device).expand(value.shape)
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device).copy_(value)
+
+
+def element_type(sample: Sample) -> torch.dtype:
+    """The type that a sample is about: that of its first tensor."""
+    return next(arg.dtype for arg in sample.args if isinstance(arg, Tensor))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank
-from eamfmeg_fast.kernels.compiled import why_missing
 from eamfmeg_fast.kernels.identity import native
 from eamfmeg_fast.kernels.identity.reference import identity_reference
-from eamfmeg_fast.kernels.identity.samples import MUTANTS, refusals, samples
-from eamfmeg_fast.kernels.registry import Op, Room
+from eamfmeg_fast.kernels.identity.samples import MUTANTS, network, refusals, samples, sized
+from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
+from eamfmeg_fast.kernels.registry import Op
 
 __all__ = ["OP", "identity"]
 
@@ -36,58 +33,33 @@ def identity(x: Tensor) -> Tensor:
     return torch.ops.eamfmeg.identity(x)
 
 
-def _on_cpu(x: Tensor) -> Tensor:
-    if why_missing("_C"):
-        return identity_reference(x)
-    out = _fake(x)
-    native.identity_cpu(out, x)
-    return out
-
-
-def _on_cuda(x: Tensor) -> Tensor:
-    out = _fake(x)
-    _triton().identity_triton(out, x)
-    return out
-
-
 def _fake(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-def _triton() -> Any:
-    # Imported on first use: a machine without Triton still has the other rooms.
-    return importlib.import_module("eamfmeg_fast.kernels.identity.triton_kernel")
+def _takes(x: Tensor) -> bool:
+    return True
 
 
-def _triton_missing() -> str:
-    try:
-        return _triton().missing()
-    except ImportError as error:
-        return f"triton does not import: {error}"
-
-
-def _cuda_missing() -> str:
-    return why_missing("_cuda") or ("" if torch.cuda.is_available() else "no CUDA device")
-
-
-# Library.impl costs half of what torch.library.custom_op does on each call.
-_library = torch.library.Library("eamfmeg", "FRAGMENT")
-_library.define("identity(Tensor x) -> Tensor")
-_library.impl("identity", _on_cpu, "CPU")
-_library.impl("identity", _on_cuda, "CUDA")
-torch.library.register_fake("eamfmeg::identity", _fake, lib=_library)
-torch.library.register_autograd("eamfmeg::identity", lambda context, grad: identity(grad), lib=_library)
+_CPU = cpu_room(native.identity_cpu, MUTANTS, _takes)
+_CUDA = cuda_room(native.identity_cuda, MUTANTS, _takes)
+_TRITON = triton_room("identity", MUTANTS, _takes)
 
 OP = Op(
     name="identity",
     public=identity,
     reference=identity_reference,
-    overload=lambda: torch.ops.eamfmeg.identity.default,
+    fake=_fake,
+    overload=register(
+        "identity(Tensor x) -> Tensor",
+        reference=identity_reference,
+        fake=_fake,
+        on_cpu=[_CPU],
+        on_cuda=[_TRITON, _CUDA],
+    ),
     samples=samples,
     refusals=refusals,
-    rooms={
-        "cpu": Room("cpu", lambda: why_missing("_C"), native.identity_cpu, MUTANTS),
-        "cuda": Room("cuda", _cuda_missing, native.identity_cuda, MUTANTS),
-        "triton": Room("triton", _triton_missing, lambda *a, **k: _triton().identity_triton(*a, **k), MUTANTS),
-    },
+    sized=sized,
+    network=network,
+    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from eamfmeg_fast.kernels.compiled import library
+from eamfmeg_fast.kernels.compiled import launch, library
 
 
 def identity_cpu(out: Tensor, x: Tensor, lib: Any = None) -> None:
@@ -16,10 +15,8 @@ def identity_cpu(out: Tensor, x: Tensor, lib: Any = None) -> None:
 
 
 def identity_cuda(out: Tensor, x: Tensor, lib: Any = None) -> None:
-    """Copy `x` into the contiguous `out` on its CUDA device, queued on PyTorch's current stream there."""
-    with torch.cuda.device(x.device):
-        stream = torch.cuda.current_stream().cuda_stream
-        (lib or library("_cuda")).identity_cuda(out.data_ptr(), x.data_ptr(), *_sizes(x), x.element_size(), stream)
+    """Copy `x` into the contiguous `out` on its CUDA device."""
+    launch(lib, "identity_cuda", x.device, out.data_ptr(), x.data_ptr(), *_sizes(x), x.element_size())
 
 
 def _sizes(x: Tensor) -> tuple[int, ...]:

@@ -32,10 +32,10 @@ def samples() -> list[Sample]:
     not_numbers.view(-1)[1::7] = float("-inf")
     cases = [
         ("features of the network", _noise(1, 64, 64, 256), False),
-        ("picture, 8 bit", (_noise(1, 32, 32, 3) * 255).to(torch.uint8), True),
-        ("half", _noise(2, 5, 7, 3, dtype=torch.float16), True),
-        ("bfloat16", _noise(2, 5, 7, 3, dtype=torch.bfloat16), True),
-        ("double", _noise(2, 5, 7, 3, dtype=torch.float64), True),
+        ("picture, 8 bit", (_noise(2, 3, 8, 9) * 255).to(torch.uint8).permute(0, 2, 3, 1), True),
+        ("half", _noise(2, 3, 5, 7, dtype=torch.float16).permute(0, 2, 3, 1), True),
+        ("bfloat16", _noise(2, 3, 5, 7, dtype=torch.bfloat16).permute(0, 2, 3, 1), True),
+        ("double", _noise(2, 3, 5, 7, dtype=torch.float64).permute(0, 2, 3, 1), True),
         ("rank 3", _noise(5, 7, 3), True),
         ("one pixel, one channel", _noise(1, 1, 1, 1), True),
         ("1025 channels", _noise(1, 2, 1, 1025), True),
@@ -47,6 +47,17 @@ def samples() -> list[Sample]:
         ("NaN and infinity", not_numbers, True),
     ]
     return [Sample(name, (x,), tiny) for name, x, tiny in cases]
+
+
+def sized(batch: int, height: int, width: int, channels: int, dtype: torch.dtype, seed: int) -> Sample:
+    """A call of the given size, its channels permuted from the front."""
+    noise = torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(seed))
+    return Sample(f"{batch}x{height}x{width}x{channels} {dtype}", (noise.to(dtype).permute(0, 2, 3, 1),))
+
+
+def network() -> Sample:
+    """The features of one frame."""
+    return Sample("1x64x64x256", (_noise(1, 64, 64, 256),), tiny=False)
 
 
 def refusals() -> list[Refusal]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from eamfmeg_fast.kernels.triton_build import Variant
 
 BLOCK = 1024
 
@@ -53,13 +52,8 @@ def identity_triton(out: Tensor, x: Tensor, mutant: int = 0) -> None:
     identity_kernel[(blocks,)](out, x, x.numel(), *x.shape, *x.stride(), BLOCK=BLOCK, MUTANT=mutant)
 
 
-def interpreting() -> bool:
-    """Whether the kernels of this process run in Triton's interpreter, on CPU tensors."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-def missing() -> str:
-    """Why the room cannot run here, one clause; empty when it can."""
-    if interpreting() or torch.cuda.is_available():
-        return ""
-    return "no CUDA device, and TRITON_INTERPRET is not set"
+def variants() -> list[Variant]:
+    """The launches of one frame, for compilation ahead of time."""
+    numbers = "n h w c stride_n stride_h stride_w stride_c".split()
+    signature = {"out_ptr": "*fp16", "x_ptr": "*fp16", "count": "i64", **dict.fromkeys(numbers, "i32")}
+    return [Variant("float16", identity_kernel, signature, {"BLOCK": BLOCK, "MUTANT": 0})]

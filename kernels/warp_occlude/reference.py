@@ -18,17 +18,24 @@ def warp(features: Tensor, flow: Tensor, align_corners: bool = False) -> Tensor:
         (PyTorch since 1.4); True: its centre. A sample with a non-finite coordinate counts as outside.
 
     Args:
-        features: `[B, H, W, C]` floating point.
+        features: `[B, H, W, C]` floating point. 16-bit types are sampled in float32: in their own, the flow's
+            coordinates would be rounded to whole pixels.
         flow: `[B, h, w, 2]`.
 
     Returns:
-        `[B, h, w, C]`.
+        `[B, h, w, C]` in the type of `features`.
     """
-    finite = torch.isfinite(flow).all(dim=-1, keepdim=True)
+    return _sample(features, flow, align_corners).to(features.dtype)
+
+
+def _sample(features: Tensor, flow: Tensor, align_corners: bool) -> Tensor:
+    exact = features.to(torch.promote_types(features.dtype, torch.float32))
+    flow = flow.to(exact.dtype)
     out = F.grid_sample(
-        features.permute(0, 3, 1, 2), _bounded(flow), mode="bilinear", padding_mode="zeros", align_corners=align_corners
+        exact.permute(0, 3, 1, 2), _bounded(flow), mode="bilinear", padding_mode="zeros", align_corners=align_corners
     )
     # With align_corners a picture of one pixel has no outside: say so here.
+    finite = torch.isfinite(flow).all(dim=-1, keepdim=True)
     return torch.where(finite, out.permute(0, 2, 3, 1), 0)
 
 
@@ -46,7 +53,8 @@ def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Te
 
 def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool = False) -> Tensor:
     """`warp`, times the occlusion `[B, h, w]` of each output pixel. FOMM, equation 6."""
-    return warp(features, flow, align_corners) * occlusion[..., None]
+    out = _sample(features, flow, align_corners)
+    return (out * occlusion[..., None].to(out.dtype)).to(features.dtype)
 
 
 def _bounded(flow: Tensor) -> Tensor:

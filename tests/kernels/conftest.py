@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 _SWITCH = '#include "common/mutants.h"\nextern "C" void set_mutant(int n) { eamfmeg::mutant_number() = n; }\n'
+_FLAGS = ["-std=c++17", "-O1", "-shared", "-fPIC", "-DEAMFMEG_MUTANTS"]
 
 
 class FaultyLibrary:
-    """Looks like `eamfmeg_fast._C`, with the planted fault `number` switched on (0: none)."""
+    """Looks like `eamfmeg_fast._C` or `_cuda`, with the planted fault `number` switched on (0: none)."""
 
     def __init__(self, path: Path) -> None:
         self._dll = ctypes.CDLL(str(path))
@@ -37,15 +38,27 @@ class FaultyLibrary:
         return call
 
 
+def _build(root: Path, folder: Path, pattern: str, before: list[str]) -> FaultyLibrary:
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("NOT RUN: no C++ compiler")
+    (folder / "switch.cpp").write_text(_SWITCH)
+    files = [*sorted((root / "csrc").glob(pattern)), folder / "switch.cpp"]
+    command = [compiler, *_FLAGS, *before, f"-I{root / 'csrc'}", "-x", "c++", *map(str, files)]
+    subprocess.run([*command, "-o", str(folder / "mutants.so")], check=True)
+    return FaultyLibrary(folder / "mutants.so")
+
+
 @pytest.fixture(scope="session")
 def faulty_library(root: Path, tmp_path_factory: pytest.TempPathFactory) -> FaultyLibrary:
     """All `*_cpu.cpp` compiled with -DEAMFMEG_MUTANTS."""
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    folder = tmp_path_factory.mktemp("mutants")
-    (folder / "switch.cpp").write_text(_SWITCH)
-    files = [*sorted((root / "csrc").glob("*/*_cpu.cpp")), folder / "switch.cpp"]
-    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-DEAMFMEG_MUTANTS", f"-I{root / 'csrc'}"]
-    subprocess.run([compiler, *flags, *map(str, files), "-o", str(folder / "mutants.so")], check=True)
-    return FaultyLibrary(folder / "mutants.so")
+    return _build(root, tmp_path_factory.mktemp("mutants"), "*/*_cpu.cpp", ["-fopenmp"])
+
+
+@pytest.fixture(scope="session")
+def cuda_on_host(root: Path, tmp_path_factory: pytest.TempPathFactory) -> FaultyLibrary:
+    """All `*_cuda.cu` compiled for the CPU through the host shim, with -DEAMFMEG_MUTANTS."""
+    shim = root / "csrc" / "host_shim"
+    if not shim.is_dir():
+        pytest.skip("NOT RUN: no host shim")
+    return _build(root, tmp_path_factory.mktemp("cuda_on_host"), "*/*_cuda.cu", [f"-I{shim}"])

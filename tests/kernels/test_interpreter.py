@@ -25,7 +25,7 @@ def test_triton_rooms_pass_in_the_interpreter(root: Path, tmp_path: Path) -> Non
         pytest.skip("NOT RUN: the interpreter of Triton 3.6 breaks with numpy 2.4")
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "triton"]
     run = subprocess.run(
-        [*command, str(root / "tests/kernels/test_every_op.py")],
+        [*command, str(root / "tests/kernels/test_every_room.py")],
         env={**os.environ, "TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)},
         cwd=root,
         capture_output=True,

@@ -1,0 +1,106 @@
+// Sixteen floats: AVX-512 F, BW, VL and DQ. The meaning of each function stands in simd_portable.h.
+namespace eamfmeg {
+namespace EAMFMEG_ISA {
+
+struct Vf {
+    static constexpr int kLanes = 16;
+    __m512 v;
+};
+
+inline __mmask16 first_lanes(int n) {
+    return n >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << n) - 1u);
+}
+inline Vf widen(__m256i x, BFloat16) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16))};
+}
+inline Vf widen(__m256i x, Half) {
+    return {_mm512_cvtph_ps(x)};
+}
+inline __m256i narrow(Vf x, Half) {
+    return _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline __m256i narrow(Vf x, BFloat16) {
+    const __m512i bits = _mm512_castps_si512(x.v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(nan, rounded, quiet), 16));
+}
+
+inline Vf set(float x) {
+    return {_mm512_set1_ps(x)};
+}
+inline Vf load(const float* p) {
+    return {_mm512_loadu_ps(p)};
+}
+inline Vf load(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(first_lanes(n), p)};
+}
+inline void store(float* p, Vf x) {
+    _mm512_storeu_ps(p, x.v);
+}
+inline void store(float* p, Vf x, int n) {
+    _mm512_mask_storeu_ps(p, first_lanes(n), x.v);
+}
+inline Vf load(const std::uint8_t* p) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+inline Vf load(const std::uint8_t* p, int n) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(n), p)))};
+}
+template <class T>
+inline Vf load(const T* p) {
+    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), T{});
+}
+template <class T>
+inline Vf load(const T* p, int n) {
+    return widen(_mm256_maskz_loadu_epi16(first_lanes(n), p), T{});
+}
+template <class T>
+inline void store(T* p, Vf x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(x, T{}));
+}
+template <class T>
+inline void store(T* p, Vf x, int n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), narrow(x, T{}));
+}
+
+inline Vf operator+(Vf a, Vf b) {
+    return {_mm512_add_ps(a.v, b.v)};
+}
+inline Vf operator-(Vf a, Vf b) {
+    return {_mm512_sub_ps(a.v, b.v)};
+}
+inline Vf operator*(Vf a, Vf b) {
+    return {_mm512_mul_ps(a.v, b.v)};
+}
+inline Vf operator/(Vf a, Vf b) {
+    return {_mm512_div_ps(a.v, b.v)};
+}
+inline Vf fma(Vf a, Vf b, Vf c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Vf max(Vf a, Vf b) {
+    return {_mm512_max_ps(a.v, b.v)};
+}
+inline Vf min(Vf a, Vf b) {
+    return {_mm512_min_ps(a.v, b.v)};
+}
+inline Vf round(Vf a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Vf power_of_two(Vf n) {
+    const __m512i shifted = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
+    const __mmask16 normal = _mm512_cmp_ps_mask(n.v, _mm512_set1_ps(-126.0f), _CMP_GE_OQ);
+    return {_mm512_maskz_mov_ps(normal, _mm512_castsi512_ps(shifted))};
+}
+inline float sum(Vf a) {
+    return _mm512_reduce_add_ps(a.v);
+}
+inline float largest(Vf a) {
+    return _mm512_reduce_max_ps(a.v);
+}
+
+}  // namespace EAMFMEG_ISA
+}  // namespace eamfmeg

@@ -1,0 +1,125 @@
+"""Makes an operator known to PyTorch: one dispatch over its rooms, a fake, and the reference's gradient."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.kernels.compiled import why_missing
+from eamfmeg_fast.kernels.registry import Result, Room, as_tuple
+
+_library = torch.library.Library("eamfmeg", "FRAGMENT")
+
+
+def register(
+    schema: str,
+    *,
+    reference: Callable[..., Result],
+    fake: Callable[..., Result],
+    on_cpu: Sequence[Room],
+    on_cuda: Sequence[Room],
+) -> Callable[[], Any]:
+    """Define `eamfmeg::<schema>`; returns a function that gives its overload.
+
+    On each device the first room that is there and takes the arguments runs; where there is none, the reference.
+    The gradient is that of the reference, recomputed from the inputs. `Library.impl` costs half of what
+    `torch.library.custom_op` does on each call.
+
+    Args:
+        schema: without default values: PyTorch would drop arguments that equal them.
+        reference, fake: as in `registry.Op`.
+        on_cpu, on_cuda: rooms in order of preference.
+    """
+    name = schema.split("(")[0]
+    _library.define(schema)
+    _library.impl(name, _dispatch(reference, fake, on_cpu), "CPU")
+    _library.impl(name, _dispatch(reference, fake, on_cuda), "CUDA")
+    torch.library.register_fake(f"eamfmeg::{name}", fake, lib=_library)
+    torch.library.register_autograd(
+        f"eamfmeg::{name}", functools.partial(_backward, reference), setup_context=_save_inputs, lib=_library
+    )
+    return lambda: getattr(torch.ops.eamfmeg, name).default
+
+
+def cpu_room(into: Callable[..., None], mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
+    """The room of csrc/<op>/<op>_cpu.cpp."""
+    return Room("cpu", lambda: why_missing("_C"), into, mutants, takes)
+
+
+def cuda_room(into: Callable[..., None], mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
+    """The room of csrc/<op>/<op>_cuda.cu."""
+    return Room("cuda", _cuda_missing, into, mutants, takes)
+
+
+def triton_room(op: str, mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
+    """The room of kernels/<op>/triton_kernel.py, whose launcher is `<op>_triton(out, *args, mutant=0)`.
+
+    It is imported on first use: a machine without Triton still has the other rooms.
+    """
+    name = f"eamfmeg_fast.kernels.{op}.triton_kernel"
+
+    def into(out: Result, *args: Any, mutant: int = 0) -> None:
+        getattr(importlib.import_module(name), f"{op}_triton")(out, *args, mutant=mutant)
+
+    return Room("triton", _triton_missing, into, mutants, takes)
+
+
+@functools.cache
+def _cuda_missing() -> str:
+    return why_missing("_cuda") or ("" if torch.cuda.is_available() else "no CUDA device")
+
+
+@functools.cache
+def _triton_missing() -> str:
+    try:
+        return importlib.import_module("eamfmeg_fast.kernels.triton_build").why_not_running()
+    except ImportError as error:
+        return f"triton does not import: {error}"
+
+
+def _dispatch(
+    reference: Callable[..., Result], fake: Callable[..., Result], rooms: Sequence[Room]
+) -> Callable[..., Result]:
+    def run(*args: Any) -> Result:
+        for room in rooms:
+            if not room.missing() and room.takes(*args):
+                out = fake(*args)
+                room.into(out, *args)
+                return out
+        results = tuple(_fresh(x, args) for x in as_tuple(reference(*args)))
+        return results if len(results) > 1 else results[0]
+
+    return run
+
+
+def _fresh(result: Tensor, args: tuple[Any, ...]) -> Tensor:
+    # An operator must never hand back its own input's memory.
+    result = result.contiguous()
+    shared = any(isinstance(arg, Tensor) and arg.data_ptr() == result.data_ptr() for arg in args)
+    return result.clone() if shared and result.numel() else result
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Result) -> None:
+    ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
+    ctx.others = [None if isinstance(value, Tensor) else (value,) for value in inputs]
+
+
+def _backward(reference: Callable[..., Result], ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    saved = iter(ctx.saved_tensors)
+    args: list[Any] = [next(saved) if other is None else other[0] for other in ctx.others]
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
+    with torch.enable_grad():
+        for i in wanted:
+            args[i] = args[i].detach().requires_grad_()
+        pairs = [(y, g) for y, g in zip(as_tuple(reference(*args)), grads) if g is not None and y.requires_grad]
+        outputs, weights = [y for y, _ in pairs], [g for _, g in pairs]
+        found = torch.autograd.grad(outputs, [args[i] for i in wanted], weights, allow_unused=True)
+    result: list[Tensor | None] = [None] * len(args)
+    for i, grad in zip(wanted, found, strict=True):
+        result[i] = grad
+    return tuple(result)
