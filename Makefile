@@ -10,7 +10,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast lint format types bench gpu clean
+.PHONY: help install demo test fast lint format types sanitize operators bench gpu clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,13 @@ types: $(VENV)/.dev  ## mypy on the package as it is built
 	rm -rf build/typecheck
 	$(PY) setup.py -q build_py -d build/typecheck
 	$(BIN)/mypy build/typecheck/eamfmeg_fast
+
+sanitize: $(VENV)/.installed  ## the compiled rooms on every sample, under AddressSanitizer and UBSan
+	EAMFMEG_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so)" \
+	  $(PY) -P -m pytest -q -p no:cacheprovider -k "matches and not triton" tests/kernels/test_every_room.py
+
+operators: $(VENV)/.installed  ## measure the operators; writes benchmarks/results/operators.json and the table
+	$(PY) benchmarks/operators.py
 
 bench: $(VENV)/.installed  ## the benchmarks, each after its accuracy gate
 	$(BIN)/pytest -q benchmarks

@@ -100,3 +100,18 @@ def operators() -> dict[str, Op]:
     """All operators by name; the first call imports them."""
     found = (importlib.import_module(f"eamfmeg_fast.kernels.{name}").OP for name in _NAMES)
     return {op.name: op for op in found}
+
+
+def in_room(op: Op, name: str) -> Callable[..., Result]:
+    """The operator computed by one room; by the reference where the operator has no such room or it does not take the
+    arguments (float64, mostly)."""
+    room = op.rooms.get(name)
+
+    def run(*args: Any) -> Result:
+        if room is None or not room.takes(*args):
+            return op.reference(*args)
+        out = op.fake(*args)
+        room.into(out, *args)
+        return out
+
+    return run

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.errors import ShapeError
-from eamfmeg_fast.kernels.edge_attention import strip_attention
+from eamfmeg_fast.kernels.edge_attention.reference import strip_attention
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
+from eamfmeg_fast.network.operators import Operated
 
 
 class Attended(NamedTuple):
@@ -25,7 +27,7 @@ class Attended(NamedTuple):
     attention: Tensor
 
 
-class EdgeAttention(nn.Module):
+class EdgeAttention(Operated):
     """EIMHSA in two modes.
 
     "released": what the released code computes. Query and key come from the features, the edge is a second key
@@ -56,12 +58,7 @@ class EdgeAttention(nn.Module):
         Raises:
             ShapeError: h is no multiple of the strip height.
         """
-        if x.shape[2] % self.strip_rows:
-            raise ShapeError(
-                f"features of height {x.shape[2]}",
-                f"a multiple of {self.strip_rows} rows",
-                "Use a picture size that is a multiple of 16.",
-            )
+        self._check(x.shape[2])
         if self.mode == "released":
             query, key = self.query_conv(x), self.key_conv(x) + self.key_edge_conv(edge)
         else:
@@ -70,3 +67,54 @@ class EdgeAttention(nn.Module):
             to_nhwc(query), to_nhwc(key), to_nhwc(self.value_conv(x)), self.strip_rows, self.mode == "released"
         )
         return Attended(self.gamma * to_nchw(out) + x, attention)
+
+    def along(
+        self, features: Tensor, edge_map: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool
+    ) -> Tensor:
+        """The same by the fused operator: project the target's features, then gather along the flow and attend.
+
+        Args:
+            features: `[B, C, h, w]`, the target's, not warped; edge_map: `[B, h, w]`.
+            flow: `[B, h, w, 2]`; occlusion: `[B, h, w]`.
+
+        Raises:
+            ShapeError: h is no multiple of the strip height.
+        """
+        self._check(flow.shape[1])
+        if self.operators.edge_attention is None:
+            raise TypeError("this network has not been switched to an edge_attention operator")
+        released = self.mode == "released"
+        edge = self.key_edge_conv if released else self.query_edge_conv
+        query_bias, key_bias = (self.query_conv if released else edge).bias, self.key_conv.bias
+        return to_nchw(
+            self.operators.edge_attention(
+                _project(self.query_conv, features) if released else None,
+                _project(self.key_conv, features),
+                _project(self.value_conv, features),
+                to_nhwc(features),
+                edge_map,
+                flow,
+                occlusion,
+                edge.weight.flatten(),
+                query_bias,
+                key_bias + edge.bias if released else key_bias,
+                self.value_conv.bias,
+                self.gamma,
+                self.strip_rows,
+                self.mode,
+                align_corners,
+            )
+        )
+
+    def _check(self, height: int) -> None:
+        if height % self.strip_rows:
+            raise ShapeError(
+                f"features of height {height}",
+                f"a multiple of {self.strip_rows} rows",
+                "Use a picture size that is a multiple of 16.",
+            )
+
+
+def _project(conv: nn.Conv2d, features: Tensor) -> Tensor:
+    """A 1x1 convolution without its bias, `[B, h, w, O]`."""
+    return to_nhwc(F.conv2d(features, conv.weight))

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
-from eamfmeg_fast.kernels.dense_motion import dense_motion
 from eamfmeg_fast.kernels.geometry import affine_of
-from eamfmeg_fast.kernels.sparse_motion import sparse_grids, sparse_motion
+from eamfmeg_fast.kernels.sparse_motion.reference import sparse_grids
 from eamfmeg_fast.network.keypoint_detector import Keypoints
 from eamfmeg_fast.network.layers import AntiAliasInterpolation2d, Hourglass, to_nchw, to_nhwc
+from eamfmeg_fast.network.operators import Operated
 
 
 class DenseMotion(NamedTuple):
@@ -34,7 +34,7 @@ class DenseMotion(NamedTuple):
     features: Tensor
 
 
-class DenseMotionNetwork(nn.Module):
+class DenseMotionNetwork(Operated):
     """FOMM, section 3.2."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -50,7 +50,7 @@ class DenseMotionNetwork(nn.Module):
         """The motion that brings the target's thumbnail `[B, 3, h, w]` to the driving keypoints."""
         config = self.config
         affine = affine_of(target.kp, target.jacobian, driving.kp, driving.jacobian)
-        inputs = sparse_motion(
+        inputs = self.operators.sparse_motion(
             to_nhwc(thumbnail),
             target.kp,
             driving.kp,
@@ -60,7 +60,7 @@ class DenseMotionNetwork(nn.Module):
             config.align_corners,
         )
         features = self.hourglass(to_nchw(inputs))
-        mask, flow, occlusion = dense_motion(
+        mask, flow, occlusion = self.operators.dense_motion(
             to_nhwc(self.mask(features)), self.occlusion(features)[:, 0], affine, config.pixel_grid
         )
         return DenseMotion(flow, occlusion[:, None], to_nchw(mask), affine, to_nchw(inputs), features)

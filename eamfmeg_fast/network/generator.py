@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.warp_occlude import warp, warp_cubic, warp_occlude
+from eamfmeg_fast.kernels.warp_occlude.reference import warp, warp_cubic
 from eamfmeg_fast.network.attention import EdgeAttention
 from eamfmeg_fast.network.dense_motion import DenseMotion, DenseMotionNetwork
 from eamfmeg_fast.network.layers import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d, to_nchw, to_nhwc
+from eamfmeg_fast.network.operators import Operated
 
 
 class Rendering(NamedTuple):
@@ -37,7 +38,7 @@ class Rendering(NamedTuple):
     deformed: Tensor
 
 
-class OcclusionAwareGenerator(nn.Module):
+class OcclusionAwareGenerator(Operated):
     """FOMM, section 3.3."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -81,12 +82,16 @@ class OcclusionAwareGenerator(nn.Module):
             grain: laid over the prediction, `[B, 3, H, W]`; `picture` is then without it (`grain.split_grain`).
         """
         corners = self.config.align_corners
-        warped = to_nchw(warp_occlude(to_nhwc(features), motion.flow, motion.occlusion[:, 0], corners))
+        occlusion = motion.occlusion[:, 0]
+        warped = to_nchw(self.operators.warp_occlude(to_nhwc(features), motion.flow, occlusion, corners))
         edge = attention = attended = None
         out = warped
         if attend is not None and edge_map is not None:
             edge = warp(edge_map[..., None], motion.flow, corners).permute(0, 3, 1, 2).detach()
-            attended, attention = attend(warped, edge)
+            if self.operators.edge_attention is None:
+                attended, attention = attend(warped, edge)
+            else:
+                attended = attend.along(features, edge_map, motion.flow, occlusion, corners)
             out = attended
         residual_0 = out = self.bottleneck[0](out)
         for block in list(self.bottleneck)[1:]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
-from eamfmeg_fast.kernels.soft_argmax import soft_argmax
 from eamfmeg_fast.network.layers import AntiAliasInterpolation2d, Hourglass, to_nhwc
+from eamfmeg_fast.network.operators import Operated
 
 
 class Keypoints(NamedTuple):
@@ -38,7 +38,7 @@ class Detection(NamedTuple):
     features: Tensor
 
 
-class KPDetector(nn.Module):
+class KPDetector(Operated):
     """Thumbnail, hourglass, soft-argmax (FOMM, section 3.1)."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -63,7 +63,7 @@ class KPDetector(nn.Module):
         features = self.predictor(thumbnail)
         logits = self.kp(features)
         maps = to_nhwc(self.jacobian(features)).unflatten(-1, (logits.shape[1], 2, 2))
-        kp, jacobian = soft_argmax(to_nhwc(logits), maps, self.temperature, self.pixel_grid)
+        kp, jacobian = self.operators.soft_argmax(to_nhwc(logits), maps, self.temperature, self.pixel_grid)
         return Detection(Keypoints(kp, jacobian), logits, features)
 
 

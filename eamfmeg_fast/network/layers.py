@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import HourglassConfig
-from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
-from eamfmeg_fast.kernels.upsample_conv import upsample_conv
+from eamfmeg_fast.kernels.antialias_down.reference import gaussian_kernel
+from eamfmeg_fast.network.operators import Operated
 
 
 def to_nhwc(x: Tensor) -> Tensor:
@@ -40,11 +40,11 @@ class DownBlock2d(SameBlock2d):
         return F.avg_pool2d(super().forward(x), 2)
 
 
-class UpBlock2d(SameBlock2d):
+class UpBlock2d(SameBlock2d, Operated):
     """Nearest x2, convolution, batch norm, ReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out = to_nchw(upsample_conv(to_nhwc(x), self.conv.weight, self.conv.bias))
+        out = to_nchw(self.operators.upsample_conv(to_nhwc(x), self.conv.weight, self.conv.bias))
         return F.relu(self.norm(out))
 
 
@@ -110,7 +110,7 @@ class Hourglass(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-class AntiAliasInterpolation2d(nn.Module):
+class AntiAliasInterpolation2d(Operated):
     """Antialiased reduction to `scale` times the size; the kernel is a buffer, as in upstream's checkpoints.
 
     Convention:
@@ -127,7 +127,7 @@ class AntiAliasInterpolation2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1] -> `[B, 3, H scale, W scale]`."""
-        return to_nchw(antialias_down(to_nhwc(x), self.weight[0, 0], self.stride))
+        return to_nchw(self.operators.antialias_down(to_nhwc(x), self.weight[0, 0], self.stride))
 
 
 def _widths(config: HourglassConfig) -> list[int]:

@@ -1,0 +1,85 @@
+"""Builds csrc/ beside the installed library, without Python: with planted faults, sanitizers, or CUDA on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eamfmeg_fast.errors import BackendError
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+_SWITCH = '#include "common/mutants.h"\nextern "C" void set_mutant(int n) { eamfmeg::mutant_number() = n; }\n'
+_FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-DEAMFMEG_MUTANTS")
+
+
+class SideLibrary:
+    """Looks like `eamfmeg_fast._C` or `_cuda`; its planted faults can be switched on."""
+
+    def __init__(self, path: Path) -> None:
+        self._dll = ctypes.CDLL(str(path))
+
+    def with_mutant(self, number: int) -> SideLibrary:
+        """Switch one fault on; 0: none."""
+        self._dll.set_mutant(number)
+        return self
+
+    def limit_isa(self, level: int) -> int:
+        """As `_C.limit_isa`."""
+        return int(self._dll.eamfmeg_limit_isa(level))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        entry = getattr(self._dll, f"eamfmeg_{name}")
+
+        def call(*args: Any) -> None:
+            status = entry(*(ctypes.c_float(a) if isinstance(a, float) else ctypes.c_int64(a) for a in args))
+            if status:
+                raise RuntimeError(f"{name} returned {status}")
+
+        return call
+
+
+def build_cpu(folder: Path, flags: Sequence[str] = ()) -> SideLibrary:
+    """All `*_cpu.cpp` with their planted faults.
+
+    Raises:
+        BackendError: no C++ compiler, or no checkout.
+    """
+    return _build(folder, "*/*_cpu.cpp", ["-fopenmp", *flags])
+
+
+def build_cuda_on_host(folder: Path, flags: Sequence[str] = ()) -> SideLibrary:
+    """All `*_cuda.cu` with their planted faults, for the CPU, through the host shim.
+
+    Raises:
+        BackendError: no C++ compiler, or no checkout.
+    """
+    return _build(folder, "*/*_cuda.cu", [f"-I{CSRC / 'host_shim'}", *flags])
+
+
+def _build(folder: Path, pattern: str, flags: Sequence[str]) -> SideLibrary:
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    files = sorted(CSRC.glob(pattern))
+    if compiler is None or not files:
+        found = "no C++ compiler" if compiler is None else "no csrc/ beside this package"
+        raise BackendError(found, "a checkout and a compiler", "Install g++, and run this from a checkout.")
+    switch = folder / "switch.cpp"
+    switch.write_text(_SWITCH)
+    # One object for each file, side by side: on one core the whole build would take a minute.
+    running = []
+    for i, file in enumerate([*files, switch]):
+        command = [compiler, *_FLAGS, *flags, f"-I{CSRC}", "-x", "c++", "-c", str(file), "-o", str(folder / f"{i}.o")]
+        running.append(subprocess.Popen(command))
+        if len(running) % (os.cpu_count() or 1) == 0:
+            running[-1].wait()
+    if any(process.wait() for process in running):
+        raise BackendError("csrc/ does not compile", "", "The compiler's words are above.")
+    library = folder / "side.so"
+    objects = [str(folder / f"{i}.o") for i in range(len(running))]
+    subprocess.run([compiler, "-shared", *flags, *objects, "-o", str(library)], check=True)
+    return SideLibrary(library)
