@@ -38,76 +38,79 @@ class fragment {
 
 }  // namespace nvcuda::wmma
 
-namespace eamfmeg_shim __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] eamfmeg_shim {
 
-    // Calls visit(element of the lane's share, row, column).
-    template <class Fragment, class Visit>
-    void each_of_share(unsigned lane, Visit visit) {
-        for (int e = 0; e < Fragment::num_elements; ++e) {
-            const int at = e * warpSize + static_cast<int>(lane);
-            visit(e, at / Fragment::columns, at % Fragment::columns);
-        }
+// Calls visit(element of the lane's share, row, column). Shares are scattered, so that no usual way to write a tile leaves
+// each lane with what it wrote itself: only then does a missing barrier show. An odd factor permutes a power of two.
+template <class Fragment, class Visit>
+void each_of_share(unsigned lane, Visit visit) {
+    constexpr unsigned kSize = Fragment::rows * Fragment::columns, kColumns = Fragment::columns;
+    for (unsigned e = 0; e < Fragment::num_elements; ++e) {
+        const unsigned at = (e * warpSize + lane) * 73 % kSize;
+        visit(e, at / kColumns, at % kColumns);
     }
+}
 
-    template <class T>
-    void check_matrix(const T* at, unsigned stride, int line) {
-        if (reinterpret_cast<std::uintptr_t>(at) % 32) scheduler.fail("line %d: wmma wants 32-byte alignment", line);
-        if (stride * sizeof(T) % 16) scheduler.fail("line %d: wmma wants a stride of a multiple of 16 bytes", line);
-    }
+template <class T>
+void check_matrix(const T* at, unsigned stride, int line) {
+    if (reinterpret_cast<std::uintptr_t>(at) % 32) scheduler.fail("line %d: wmma wants 32-byte alignment", line);
+    if (stride * sizeof(T) % 16) scheduler.fail("line %d: wmma wants a stride of a multiple of 16 bytes", line);
+}
 
-    template <class Fragment, class T>
-    void load_share(Fragment & to, const T* from, unsigned stride, bool by_rows, int line) {
-        check_matrix(from, stride, line);
-        each_of_share<Fragment>(scheduler.lane(), [&](int e, int row, int column) {
-            to.x[e] = by_rows ? from[row * std::size_t(stride) + column] : from[column * std::size_t(stride) + row];
+template <class Fragment, class T>
+void load_share(Fragment& to, const T* from, unsigned stride, bool by_rows, int line) {
+    check_matrix(from, stride, line);
+    each_of_share<Fragment>(scheduler.lane(), [&](unsigned e, unsigned row, unsigned column) {
+        to.x[e] = by_rows ? from[row * std::size_t(stride) + column] : from[column * std::size_t(stride) + row];
+    });
+}
+
+// Row major, from the shares of all lanes.
+template <class Fragment>
+void gather(float* matrix, const Fragment* const* shares) {
+    for (unsigned lane = 0; lane < warpSize; ++lane) {
+        each_of_share<Fragment>(lane, [&](unsigned e, unsigned row, unsigned column) {
+            matrix[row * Fragment::columns + column] = static_cast<float>(shares[lane]->x[e]);
         });
     }
+}
 
-    // Row major, from the shares of all lanes.
-    template <class Fragment>
-    void gather(float* matrix, const Fragment* const* shares) {
+// The order of the loops lets the compiler use vector instructions even where the rest is built for debugging.
+template <int M, int N, int K>
+__attribute__((optimize("O3"))) void add_product(float* c, const float* a, const float* b) {
+    for (int i = 0; i < M; ++i) {
+        for (int k = 0; k < K; ++k) {
+            for (int j = 0; j < N; ++j) c[i * N + j] += a[i * K + k] * b[k * N + j];
+        }
+    }
+}
+
+template <class A, class B, class C>
+struct Product {
+    C* d;
+    const A* a;
+    const B* b;
+    const C* c;
+
+    static void together(void* const* lanes, unsigned mask) {
+        if (mask != 0xffffffffu) return scheduler.fail("mma_sync without all lanes of the warp: %08x", mask);
+        const A* as[warpSize];
+        const B* bs[warpSize];
+        const C* cs[warpSize];
+        for (int lane = 0; lane < warpSize; ++lane) {
+            const auto* mine = static_cast<const Product*>(lanes[lane]);
+            as[lane] = mine->a, bs[lane] = mine->b, cs[lane] = mine->c;
+        }
+        float a[A::rows * A::columns], b[B::rows * B::columns], c[C::rows * C::columns];
+        gather(a, as), gather(b, bs), gather(c, cs);
+        add_product<C::rows, C::columns, A::columns>(c, a, b);
         for (unsigned lane = 0; lane < warpSize; ++lane) {
-            each_of_share<Fragment>(lane, [&](int e, int row, int column) {
-                matrix[row * Fragment::columns + column] = static_cast<float>(shares[lane]->x[e]);
-            });
+            C* d = static_cast<const Product*>(lanes[lane])->d;
+            each_of_share<C>(lane,
+                             [&](unsigned e, unsigned row, unsigned column) { d->x[e] = c[row * C::columns + column]; });
         }
     }
-
-    // The order of the loops lets the compiler use vector instructions even where the rest is built for debugging.
-    template <int M, int N, int K>
-    __attribute__((optimize("O3"))) void add_product(float* c, const float* a, const float* b) {
-        for (int i = 0; i < M; ++i) {
-            for (int k = 0; k < K; ++k) {
-                for (int j = 0; j < N; ++j) c[i * N + j] += a[i * K + k] * b[k * N + j];
-            }
-        }
-    }
-
-    template <class A, class B, class C>
-    struct Product {
-        C* d;
-        const A* a;
-        const B* b;
-        const C* c;
-
-        static void together(void* const* lanes, unsigned mask) {
-            if (mask != 0xffffffffu) return scheduler.fail("mma_sync without all lanes of the warp: %08x", mask);
-            const A* as[warpSize];
-            const B* bs[warpSize];
-            const C* cs[warpSize];
-            for (int lane = 0; lane < warpSize; ++lane) {
-                const auto* mine = static_cast<const Product*>(lanes[lane]);
-                as[lane] = mine->a, bs[lane] = mine->b, cs[lane] = mine->c;
-            }
-            float a[A::rows * A::columns], b[B::rows * B::columns], c[C::rows * C::columns];
-            gather(a, as), gather(b, bs), gather(c, cs);
-            add_product<C::rows, C::columns, A::columns>(c, a, b);
-            for (unsigned lane = 0; lane < warpSize; ++lane) {
-                C* d = static_cast<const Product*>(lanes[lane])->d;
-                each_of_share<C>(lane, [&](int e, int row, int column) { d->x[e] = c[row * C::columns + column]; });
-            }
-        }
-    };
+};
 
 }  // namespace eamfmeg_shim
 
@@ -135,7 +138,7 @@ void store_matrix_sync(T* to, const fragment<accumulator, M, N, K, T>& f, unsign
                        int line = __builtin_LINE()) {
     eamfmeg_shim::check_matrix(to, stride, line);
     eamfmeg_shim::each_of_share<fragment<accumulator, M, N, K, T>>(
-        eamfmeg_shim::scheduler.lane(), [&](int e, int row, int column) {
+        eamfmeg_shim::scheduler.lane(), [&](unsigned e, unsigned row, unsigned column) {
             const std::size_t s = stride;
             to[layout == mem_row_major ? row * s + column : column * s + row] = f.x[e];
         });

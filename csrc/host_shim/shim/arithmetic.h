@@ -32,22 +32,22 @@ inline double max(double a, double b) {
     return fmax(a, b);
 }
 
-namespace eamfmeg_shim __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] eamfmeg_shim {
 
-    template <class To, class From>
-    To same_bits(From value) {
-        static_assert(sizeof(To) == sizeof(From));
-        To to;
-        std::memcpy(&to, &value, sizeof(to));
-        return to;
-    }
+template <class To, class From>
+To same_bits(From value) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &value, sizeof(to));
+    return to;
+}
 
-    template <class T>
-    T exchange(T * at, T value) {
-        const T before = *at;
-        *at = value;
-        return before;
-    }
+template <class T>
+T exchange(T* at, T value) {
+    const T before = *at;
+    *at = value;
+    return before;
+}
 
 }  // namespace eamfmeg_shim
 

@@ -5,63 +5,63 @@
 
 #include "shim/arithmetic.h"
 
-namespace eamfmeg_shim __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] eamfmeg_shim {
 
-    inline float half_to_float(std::uint16_t half) {
-        const std::uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
-        if (rest >= 0x7c00) return same_bits<float>(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-        if (rest >= 0x0400) return same_bits<float>(sign | ((rest << 13) + 0x38000000u));
-        return same_bits<float>(sign | same_bits<std::uint32_t>(static_cast<float>(rest) * 0x1p-24f));
-    }
+inline float half_to_float(std::uint16_t half) {
+    const std::uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+    if (rest >= 0x7c00) return same_bits<float>(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+    if (rest >= 0x0400) return same_bits<float>(sign | ((rest << 13) + 0x38000000u));
+    return same_bits<float>(sign | same_bits<std::uint32_t>(static_cast<float>(rest) * 0x1p-24f));
+}
 
-    inline std::uint16_t float_to_half(float value) {
-        const std::uint32_t bits = same_bits<std::uint32_t>(value), sign = bits >> 16 & 0x8000u;
-        std::uint32_t rest = bits & 0x7fffffffu;
-        if (rest > 0x7f800000u) return 0x7fff;
-        if (rest >= 0x477ff000u) {
-            rest = 0x7c00;  // 65520 and more
-        } else if (rest < 0x38800000u) {
-            // Below the smallest normal half the sum's last place is the half's, so that the addition rounds.
-            rest = same_bits<std::uint32_t>(same_bits<float>(rest) + 0.5f) - 0x3f000000u;
-        } else {
-            rest = (rest + 0xfffu + (rest >> 13 & 1) - 0x38000000u) >> 13;
-        }
-        return static_cast<std::uint16_t>(sign | rest);
+inline std::uint16_t float_to_half(float value) {
+    const std::uint32_t bits = same_bits<std::uint32_t>(value), sign = bits >> 16 & 0x8000u;
+    std::uint32_t rest = bits & 0x7fffffffu;
+    if (rest > 0x7f800000u) return 0x7fff;
+    if (rest >= 0x477ff000u) {
+        rest = 0x7c00;  // 65520 and more
+    } else if (rest < 0x38800000u) {
+        // Below the smallest normal half the sum's last place is the half's, so that the addition rounds.
+        rest = same_bits<std::uint32_t>(same_bits<float>(rest) + 0.5f) - 0x3f000000u;
+    } else {
+        rest = (rest + 0xfffu + (rest >> 13 & 1) - 0x38000000u) >> 13;
     }
+    return static_cast<std::uint16_t>(sign | rest);
+}
 
-    inline float bfloat16_to_float(std::uint16_t value) {
-        return same_bits<float>(static_cast<std::uint32_t>(value) << 16);
-    }
+inline float bfloat16_to_float(std::uint16_t value) {
+    return same_bits<float>(static_cast<std::uint32_t>(value) << 16);
+}
 
-    inline std::uint16_t float_to_bfloat16(float value) {
-        const std::uint32_t bits = same_bits<std::uint32_t>(value);
-        if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
-        return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-    }
+inline std::uint16_t float_to_bfloat16(float value) {
+    const std::uint32_t bits = same_bits<std::uint32_t>(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+    return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
 
-    // Moves `rounded` to its neighbour on the side of the exact value unless its last bit is already 1 ("round to odd"),
-    // after which a second rounding to fewer bits gives what one rounding would have given. `above`: the exact value is
-    // larger.
-    template <class Bits, class T>
-    T to_odd(T rounded, bool above) {
-        const Bits bits = same_bits<Bits>(rounded);
-        if (bits & 1) return rounded;
-        if (rounded == 0) return above ? same_bits<T>(Bits{1}) : -same_bits<T>(Bits{1});
-        return same_bits<T>(above == (rounded > 0) ? bits + 1 : bits - 1);
-    }
+// Moves `rounded` to its neighbour on the side of the exact value unless its last bit is already 1 ("round to odd"),
+// after which a second rounding to fewer bits gives what one rounding would have given. `above`: the exact value is
+// larger.
+template <class Bits, class T>
+T to_odd(T rounded, bool above) {
+    const Bits bits = same_bits<Bits>(rounded);
+    if (bits & 1) return rounded;
+    if (rounded == 0) return above ? same_bits<T>(Bits{1}) : -same_bits<T>(Bits{1});
+    return same_bits<T>(above == (rounded > 0) ? bits + 1 : bits - 1);
+}
 
-    inline float to_odd_float(double value) {
-        const float rounded = static_cast<float>(value);
-        return rounded == value || value != value ? rounded : to_odd<std::uint32_t>(rounded, value > rounded);
-    }
+inline float to_odd_float(double value) {
+    const float rounded = static_cast<float>(value);
+    return rounded == value || value != value ? rounded : to_odd<std::uint32_t>(rounded, value > rounded);
+}
 
-    // a * b + c of operands with at most 11 bits, to odd: ready for its only rounding.
-    inline float fma_to_odd(float a, float b, float c) {
-        const double product = double(a) * b, sum = product + c, back = sum - product;
-        const double lost = (product - (sum - back)) + (c - back);
-        const bool exact = lost == 0 || !std::isfinite(sum);
-        return to_odd_float(exact ? sum : to_odd<std::uint64_t>(sum, lost > 0));
-    }
+// a * b + c of operands with at most 11 bits, to odd: ready for its only rounding.
+inline float fma_to_odd(float a, float b, float c) {
+    const double product = double(a) * b, sum = product + c, back = sum - product;
+    const double lost = (product - (sum - back)) + (c - back);
+    const bool exact = lost == 0 || !std::isfinite(sum);
+    return to_odd_float(exact ? sum : to_odd<std::uint64_t>(sum, lost > 0));
+}
 
 }  // namespace eamfmeg_shim
 

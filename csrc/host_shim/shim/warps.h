@@ -16,52 +16,52 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE())
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
-namespace eamfmeg_shim __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] eamfmeg_shim {
 
-    // What a lane reads that hands nothing in: undefined on a device, not a number here.
-    template <class T>
-    T poison() {
-        T value;
-        std::memset(&value, 0xff, sizeof(T));
-        return value;
-    }
+// What a lane reads that hands nothing in: undefined on a device, not a number here.
+template <class T>
+T poison() {
+    T value;
+    std::memset(&value, 0xff, sizeof(T));
+    return value;
+}
 
-    template <class T>
-    struct Shuffle {
-        T value, result;
-        unsigned from;  // lane to read
+template <class T>
+struct Shuffle {
+    T value, result;
+    unsigned from;  // lane to read
 
-        static void together(void* const* lanes, unsigned mask) {
-            for (unsigned lane = 0; lane < warpSize; ++lane) {
-                if (!(mask >> lane & 1)) continue;
-                Shuffle& mine = *static_cast<Shuffle*>(lanes[lane]);
-                const auto* theirs = static_cast<const Shuffle*>(lanes[mine.from % warpSize]);
-                mine.result = theirs ? theirs->value : poison<T>();
-            }
+    static void together(void* const* lanes, unsigned mask) {
+        for (unsigned lane = 0; lane < warpSize; ++lane) {
+            if (!(mask >> lane & 1)) continue;
+            Shuffle& mine = *static_cast<Shuffle*>(lanes[lane]);
+            const auto* theirs = static_cast<const Shuffle*>(lanes[mine.from % warpSize]);
+            mine.result = theirs ? theirs->value : poison<T>();
         }
-    };
-
-    template <class T>
-    T shuffle(unsigned mask, T value, unsigned from, int line) {
-        Shuffle<T> shuffle{value, value, from};
-        scheduler.wait_for_warp(mask, &Shuffle<T>::together, &shuffle, line);
-        return shuffle.result;
     }
+};
 
-    struct Ballot {
-        bool vote;
-        unsigned result;
+template <class T>
+T shuffle(unsigned mask, T value, unsigned from, int line) {
+    Shuffle<T> shuffle{value, value, from};
+    scheduler.wait_for_warp(mask, &Shuffle<T>::together, &shuffle, line);
+    return shuffle.result;
+}
 
-        static void together(void* const* lanes, unsigned) {
-            unsigned votes = 0;
-            for (unsigned lane = 0; lane < warpSize; ++lane) {
-                if (lanes[lane] && static_cast<const Ballot*>(lanes[lane])->vote) votes |= 1u << lane;
-            }
-            for (unsigned lane = 0; lane < warpSize; ++lane) {
-                if (lanes[lane]) static_cast<Ballot*>(lanes[lane])->result = votes;
-            }
+struct Ballot {
+    bool vote;
+    unsigned result;
+
+    static void together(void* const* lanes, unsigned) {
+        unsigned votes = 0;
+        for (unsigned lane = 0; lane < warpSize; ++lane) {
+            if (lanes[lane] && static_cast<const Ballot*>(lanes[lane])->vote) votes |= 1u << lane;
         }
-    };
+        for (unsigned lane = 0; lane < warpSize; ++lane) {
+            if (lanes[lane]) static_cast<Ballot*>(lanes[lane])->result = votes;
+        }
+    }
+};
 
 }  // namespace eamfmeg_shim
 
