@@ -68,9 +68,7 @@ class EdgeAttention(Operated):
         )
         return Attended(self.gamma * to_nchw(out) + x, attention)
 
-    def along(
-        self, features: Tensor, edge_map: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool
-    ) -> Tensor:
+    def along(self, features: Tensor, edge_map: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool) -> Tensor:
         """The same by the fused operator: project the target's features, then gather along the flow and attend.
 
         Args:
