@@ -102,16 +102,19 @@ def operators() -> dict[str, Op]:
     return {op.name: op for op in found}
 
 
-def in_room(op: Op, name: str) -> Callable[..., Result]:
-    """The operator computed by one room; by the reference where the operator has no such room or it does not take the
-    arguments (float64, mostly)."""
+def in_room(op: Op, name: str, **switches: Any) -> Callable[..., Result]:
+    """The operator computed by one room; by the reference where that room is not or does not take the call.
+
+    Args:
+        switches: for the room's `into`: another library, a planted fault.
+    """
     room = op.rooms.get(name)
 
     def run(*args: Any) -> Result:
         if room is None or not room.takes(*args):
             return op.reference(*args)
         out = op.fake(*args)
-        room.into(out, *args)
+        room.into(out, *args, **switches)
         return out
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -50,7 +51,11 @@ def switch(network: nn.Module, chosen: Operators) -> None:
             module.operators = chosen
 
 
-def of_room(room: str) -> Operators:
-    """All operators from one room ("cpu", "cuda" or "triton"); what it does not take goes to the reference."""
+def of_room(room: str, **switches: Any) -> Operators:
+    """All operators from one room ("cpu", "cuda" or "triton"); what it does not take goes to the reference.
+
+    Args:
+        switches: for the rooms, as in `kernels.registry.in_room`.
+    """
     known = operators()
-    return Operators(**{field.name: in_room(known[field.name], room) for field in fields(Operators)})
+    return Operators(**{field.name: in_room(known[field.name], room, **switches) for field in fields(Operators)})
