@@ -1,6 +1,8 @@
 // Device arithmetic by its CUDA names. Fast variants are computed exactly here: a device's own errors are not imitated.
 #pragma once
 
+#include <math.h>  // not <cmath>: device code says isfinite(x) without std::
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -112,6 +114,12 @@ inline float __log2f(float v) {
 inline float __powf(float a, float b) {
     return powf(a, b);
 }
+inline float __sinf(float v) {
+    return sinf(v);
+}
+inline float __cosf(float v) {
+    return cosf(v);
+}
 inline float __tanhf(float v) {
     return tanhf(v);
 }
@@ -134,6 +142,12 @@ inline int __float2int_rd(float v) {
 inline int __float2int_ru(float v) {
     return __float2int_toward(ceilf(v));
 }
+inline unsigned __float2uint_rn(float v) {
+    return v >= 4294967296.0f ? 0xffffffffu : v > 0 ? static_cast<unsigned>(nearbyintf(v)) : 0u;
+}
+inline unsigned __float2uint_rz(float v) {
+    return v >= 4294967296.0f ? 0xffffffffu : v > 0 ? static_cast<unsigned>(v) : 0u;
+}
 inline float __int2float_rn(int v) {
     return static_cast<float>(v);
 }
@@ -151,9 +165,26 @@ inline int __ffs(int v) {
     return __builtin_ffs(v);
 }
 
+// Hints about caches mean nothing here.
 template <class T>
 T __ldg(const T* at) {
     return *at;
+}
+template <class T>
+T __ldcs(const T* at) {
+    return *at;
+}
+template <class T>
+T __ldcg(const T* at) {
+    return *at;
+}
+template <class T>
+void __stcs(T* at, T value) {
+    *at = value;
+}
+template <class T>
+void __stcg(T* at, T value) {
+    *at = value;
 }
 
 // Threads run one at a time, so that plain arithmetic is atomic.

@@ -13,6 +13,10 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE())
     eamfmeg_shim::scheduler.wait_for_warp(mask, nullptr, nullptr, line);
 }
 
+inline void __trap() {
+    eamfmeg_shim::scheduler.fail("trap");
+}
+
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffle": 2, "another shuffle": 77}
-_FLAGS = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+_FLAGS = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror", "-shared", "-fPIC"]
 
 
 class HostKernels:

@@ -79,3 +79,24 @@ def _widen_bfloat16(patterns: np.ndarray) -> np.ndarray:
 def _step(patterns: np.ndarray, by: int) -> np.ndarray:
     magnitude = (patterns & 0x7FFF).astype(np.int64) + by
     return np.where(magnitude < 0, patterns, (patterns & 0x8000) | magnitude).astype(np.uint16)
+
+
+def test_the_words_of_kernels_mean_what_they_should(forward: Any) -> None:
+    out, pair = np.zeros(16, np.float32), np.array([1.5, 3.0], np.float32)
+    aligned = out[-out.ctypes.data % 16 // 4 :]
+    bytes_, halves = np.array([1, 2, 3, 200], np.uint8), pair.astype(np.float16)
+    bfloats = (pair.view(np.uint32) >> 16).astype(np.uint16)
+    assert forward("vocabulary", aligned, bytes_, halves, bfloats) == 0
+    wanted = [
+        200,
+        1.5**2 + 3,
+        9 + 3,
+        3 * 6 + 1.5,
+        4 + 8 + 2 + 1,
+        2 - 1 + 3 + 31 + 4,
+        0.5 + 8 + 0.125 + 0.25 + 1,
+        4,
+        254,
+        9,
+    ]
+    np.testing.assert_array_equal(aligned[:10], np.array(wanted, np.float32))
