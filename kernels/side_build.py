@@ -59,7 +59,7 @@ def build_cuda_on_host(folder: Path, flags: Sequence[str] = ()) -> SideLibrary:
     Raises:
         BackendError: no C++ compiler, or no checkout.
     """
-    return _build(folder, "*/*_cuda.cu", [f"-I{CSRC / 'host_shim'}", *flags])
+    return _build(folder, "*/*_cuda.cu", [f"-I{CSRC / 'host_shim'}", "-Wno-unknown-pragmas", *flags])
 
 
 def _build(folder: Path, pattern: str, flags: Sequence[str]) -> SideLibrary:
