@@ -9,6 +9,7 @@
 
 #include "common/isa.h"
 #include "identity/identity.h"
+#include "soft_argmax/soft_argmax.h"
 
 namespace py = pybind11;
 
@@ -82,5 +83,6 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+    bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
 #endif
 }

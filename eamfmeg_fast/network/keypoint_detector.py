@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
-from eamfmeg_fast.kernels.soft_argmax import soft_argmax
+from eamfmeg_fast.kernels.soft_argmax.reference import soft_argmax
 from eamfmeg_fast.network.layers import AntiAliasInterpolation2d, Hourglass, to_nhwc
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import HourglassConfig
-from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
+from eamfmeg_fast.kernels.antialias_down.reference import antialias_down, gaussian_kernel
 from eamfmeg_fast.kernels.upsample_conv import upsample_conv
 
 
