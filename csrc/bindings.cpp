@@ -11,6 +11,7 @@
 #include "common/isa.h"
 #include "identity/identity.h"
 #include "soft_argmax/soft_argmax.h"
+#include "sparse_motion/sparse_motion.h"
 
 namespace py = pybind11;
 
@@ -87,5 +88,6 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "antialias_down_cpu", &eamfmeg_antialias_down_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
     bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
+    bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
 #endif
 }
