@@ -12,6 +12,7 @@
 #include "identity/identity.h"
 #include "soft_argmax/soft_argmax.h"
 #include "sparse_motion/sparse_motion.h"
+#include "to_image/to_image.h"
 
 namespace py = pybind11;
 
@@ -89,5 +90,6 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
     bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
     bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
+    bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);
 #endif
 }

@@ -80,7 +80,7 @@ inline Vf floor(Vf a) {
 inline Vf repeat4(Vf a, int quarter) {
     return each([&](int i) { return a.v[quarter * (Vf::kLanes / 4) + i / 4]; });
 }
-// Whole numbers from 0 to 255 as bytes.
+// Numbers from 0 to below 256 as bytes, their fractions cut off.
 inline void store(std::uint8_t* p, Vf x, int n) {
     for (int i = 0; i < n; ++i) p[i] = static_cast<std::uint8_t>(x.v[i]);
 }
