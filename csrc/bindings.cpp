@@ -7,8 +7,12 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "antialias_down/antialias_down.h"
 #include "common/isa.h"
 #include "identity/identity.h"
+#include "soft_argmax/soft_argmax.h"
+#include "sparse_motion/sparse_motion.h"
+#include "to_image/to_image.h"
 
 namespace py = pybind11;
 
@@ -80,7 +84,12 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #ifdef EAMFMEG_CUDA
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
 #else
-    m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
+    m.def("limit_isa", &eamfmeg_limit_isa,
+          "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
+    bind(m, "antialias_down_cpu", &eamfmeg_antialias_down_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+    bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
+    bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
+    bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);
 #endif
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.errors import DtypeError, ShapeError
+from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -35,3 +38,47 @@ def check_dtype(name: str, x: Tensor, allowed: tuple[torch.dtype, ...]) -> None:
     if x.dtype not in allowed:
         words = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise DtypeError(f"{name} is {describe(x)}", words, "Convert it with .to(...).")
+
+
+def check_shape(name: str, x: Tensor, shape: tuple[int, ...], like: str) -> None:
+    """Hold `x` to `shape`, which follows from `like`.
+
+    Raises:
+        ShapeError: it has another.
+    """
+    if tuple(x.shape) != shape:
+        raise ShapeError(f"{name} is {describe(x)}", f"{list(shape)} to go with {like}")
+
+
+def check_exact(name: str, x: Tensor, like: Tensor | None = None) -> None:
+    """Hold what keypoints and flow are computed from to float32 or float64, and to the type of `like`.
+
+    Raises:
+        DtypeError: it has another.
+    """
+    if x.dtype not in (torch.float32, torch.float64):
+        fix = "Keypoints and flow need float32: convert with .float()."
+        raise DtypeError(f"{name} is {describe(x)}", "float32, float64", fix)
+    if like is not None and x.dtype != like.dtype:
+        wanted = str(like.dtype).removeprefix("torch.")
+        raise DtypeError(f"{name} is {describe(x)}", f"{wanted}, as the first argument", "Convert it with .to(...).")
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Hold an option to one of `choices`.
+
+    Raises:
+        OptionError: it is none of them.
+    """
+    if value not in choices:
+        raise OptionError(f"{name} is {value!r}", " or ".join(choices))
+
+
+def check_positive(name: str, value: float) -> None:
+    """Hold a number to what is above zero and finite.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not 0 < value < math.inf:
+        raise OptionError(f"{name} is {value}", "a finite number above zero")

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 # Operators that carry a record `OP`. Adding one here is what makes the tests run on it.
-_NAMES = ("identity",)
+_NAMES = ("antialias_down", "identity", "soft_argmax", "sparse_motion", "to_image")
 
 Result = Tensor | tuple[Tensor, ...]
 

@@ -106,6 +106,57 @@ inline float largest(Vf a) {
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
+inline Vf floor(Vf a) {
+    return {_mm256_floor_ps(a.v)};
+}
+inline Vf repeat4(Vf a, int quarter) {
+    const __m256i lane = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    return {_mm256_permutevar8x32_ps(a.v, _mm256_add_epi32(lane, _mm256_set1_epi32(2 * quarter)))};
+}
+inline void store(std::uint8_t* p, Vf x) {
+    const __m256i whole = _mm256_cvttps_epi32(x.v);
+    const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(half, half));
+}
+inline void store(std::uint8_t* p, Vf x, int n) {
+    std::uint8_t part[8];
+    store(part, x);
+    std::memcpy(p, part, static_cast<std::size_t>(n < 8 ? n : 8));
+}
+inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
+    const __m256i middle = _mm256_slli_epi32(_mm256_cvttps_epi32(green.v), 8);
+    const __m256i last = _mm256_slli_epi32(_mm256_cvttps_epi32(blue.v), 16);
+    const __m256i pixels = _mm256_or_si256(_mm256_cvttps_epi32(red.v), _mm256_or_si256(middle, last));
+    const __m256i order =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    const __m256i packed = _mm256_shuffle_epi8(pixels, order);
+    const __m256i joined = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(joined));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 16), _mm256_extracti128_si256(joined, 1));
+}
+
+struct Wide {
+    __m256d low, high;
+};
+inline Wide wide_zero() {
+    return {_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+inline __m256d low_half(Vf a) {
+    return _mm256_cvtps_pd(_mm256_castps256_ps128(a.v));
+}
+inline __m256d high_half(Vf a) {
+    return _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1));
+}
+inline Wide add(Wide sum, Vf a) {
+    return {_mm256_add_pd(sum.low, low_half(a)), _mm256_add_pd(sum.high, high_half(a))};
+}
+inline Wide fma(Vf a, Vf b, Wide sum) {
+    return {_mm256_fmadd_pd(low_half(a), low_half(b), sum.low), _mm256_fmadd_pd(high_half(a), high_half(b), sum.high)};
+}
+inline void store(double* p, Wide sum) {
+    _mm256_storeu_pd(p, sum.low);
+    _mm256_storeu_pd(p + 4, sum.high);
+}
 
 }  // namespace EAMFMEG_ISA
 }  // namespace eamfmeg

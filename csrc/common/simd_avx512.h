@@ -101,6 +101,50 @@ inline float sum(Vf a) {
 inline float largest(Vf a) {
     return _mm512_reduce_max_ps(a.v);
 }
+inline Vf floor(Vf a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+}
+inline Vf repeat4(Vf a, int quarter) {
+    const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return {_mm512_permutexvar_ps(_mm512_add_epi32(lane, _mm512_set1_epi32(4 * quarter)), a.v)};
+}
+inline void store(std::uint8_t* p, Vf x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x.v)));
+}
+inline void store(std::uint8_t* p, Vf x, int n) {
+    _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x.v)));
+}
+inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
+    const __m512i middle = _mm512_slli_epi32(_mm512_cvttps_epi32(green.v), 8);
+    const __m512i last = _mm512_slli_epi32(_mm512_cvttps_epi32(blue.v), 16);
+    const __m512i pixels = _mm512_or_si512(_mm512_cvttps_epi32(red.v), _mm512_or_si512(middle, last));
+    const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    const __m512i joined = _mm512_maskz_compress_epi32(0x7777, _mm512_shuffle_epi8(pixels, order));
+    _mm512_mask_storeu_epi32(p, 0x0fff, joined);
+}
+
+struct Wide {
+    __m512d low, high;
+};
+inline Wide wide_zero() {
+    return {_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
+inline __m512d low_half(Vf a) {
+    return _mm512_cvtps_pd(_mm512_castps512_ps256(a.v));
+}
+inline __m512d high_half(Vf a) {
+    return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1));
+}
+inline Wide add(Wide sum, Vf a) {
+    return {_mm512_add_pd(sum.low, low_half(a)), _mm512_add_pd(sum.high, high_half(a))};
+}
+inline Wide fma(Vf a, Vf b, Wide sum) {
+    return {_mm512_fmadd_pd(low_half(a), low_half(b), sum.low), _mm512_fmadd_pd(high_half(a), high_half(b), sum.high)};
+}
+inline void store(double* p, Wide sum) {
+    _mm512_storeu_pd(p, sum.low);
+    _mm512_storeu_pd(p + 8, sum.high);
+}
 
 }  // namespace EAMFMEG_ISA
 }  // namespace eamfmeg

@@ -72,6 +72,48 @@ inline float sum(Vf a) {
 inline float largest(Vf a) {
     return std::max(std::max(a.v[0], a.v[1]), std::max(a.v[2], a.v[3]));
 }
+// The largest whole number that is not above.
+inline Vf floor(Vf a) {
+    return each([&](int i) { return std::floor(a.v[i]); });
+}
+// Each lane of one quarter (0 to 3) of the vector, four times over.
+inline Vf repeat4(Vf a, int quarter) {
+    return each([&](int i) { return a.v[quarter * (Vf::kLanes / 4) + i / 4]; });
+}
+// Numbers from 0 to below 256 as bytes, their fractions cut off.
+inline void store(std::uint8_t* p, Vf x, int n) {
+    for (int i = 0; i < n; ++i) p[i] = static_cast<std::uint8_t>(x.v[i]);
+}
+inline void store(std::uint8_t* p, Vf x) {
+    store(p, x, Vf::kLanes);
+}
+// Three planes of such numbers as pixels of three bytes.
+inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
+    for (int i = 0; i < Vf::kLanes; ++i) {
+        p[3 * i] = static_cast<std::uint8_t>(red.v[i]);
+        p[3 * i + 1] = static_cast<std::uint8_t>(green.v[i]);
+        p[3 * i + 2] = static_cast<std::uint8_t>(blue.v[i]);
+    }
+}
+
+// As many sums in double precision as Vf has lanes. The product of two floats is exact there.
+struct Wide {
+    double v[Vf::kLanes];
+};
+inline Wide wide_zero() {
+    return {};
+}
+inline Wide add(Wide sum, Vf a) {
+    for (int i = 0; i < Vf::kLanes; ++i) sum.v[i] += a.v[i];
+    return sum;
+}
+inline Wide fma(Vf a, Vf b, Wide sum) {
+    for (int i = 0; i < Vf::kLanes; ++i) sum.v[i] += static_cast<double>(a.v[i]) * b.v[i];
+    return sum;
+}
+inline void store(double* p, Wide sum) {
+    for (int i = 0; i < Vf::kLanes; ++i) p[i] = sum.v[i];
+}
 
 }  // namespace EAMFMEG_ISA
 }  // namespace eamfmeg

@@ -12,7 +12,7 @@ from torch import Tensor
 from eamfmeg_fast.engine.backends import Plan, choose_backend, exact
 from eamfmeg_fast.engine.state import FrameResult, TargetState
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
-from eamfmeg_fast.kernels.to_image import to_image
+from eamfmeg_fast.kernels.to_image.reference import to_image
 from eamfmeg_fast.network import DenseMotion, Keypoints, Network, Rendering, move
 from eamfmeg_fast.network.grain import split_grain
 

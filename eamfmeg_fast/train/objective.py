@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.errors import OptionError
-from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
+from eamfmeg_fast.kernels.antialias_down.reference import antialias_down, gaussian_kernel
 from eamfmeg_fast.network import DenseMotion, Keypoints, Network
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 from eamfmeg_fast.train import losses

@@ -1,5 +1,67 @@
 """From the network's picture to 8-bit pixels."""
 
-from eamfmeg_fast.kernels.to_image.reference import to_image
+from __future__ import annotations
 
-__all__ = ["to_image"]
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank
+from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
+from eamfmeg_fast.kernels.registry import Op
+from eamfmeg_fast.kernels.to_image import native
+from eamfmeg_fast.kernels.to_image import reference as plain
+from eamfmeg_fast.kernels.to_image.samples import MUTANTS, network, refusals, samples, sized
+
+__all__ = ["OP", "to_image"]
+
+
+def to_image(prediction: Tensor, from_logits: bool = False) -> Tensor:
+    """Round a picture in [0, 1] to uint8, halves up; what lies outside [0, 1] is clamped, NaN is 0.
+
+    Args:
+        prediction: `[B, H, W, C]` or `[H, W, C]` floating point, any strides; fastest with whole pixels or whole
+            planes side by side. 16-bit types are computed in float32.
+        from_logits: take the sigmoid first.
+
+    Returns:
+        uint8 of the same shape, contiguous.
+
+    Raises:
+        ShapeError: another number of axes.
+        DtypeError: another type.
+    """
+    check_rank("prediction", prediction, "BHWC", "HWC")
+    check_dtype("prediction", prediction, FLOATS)
+    return torch.ops.eamfmeg.to_image(prediction, from_logits)
+
+
+def _fake(prediction: Tensor, from_logits: bool) -> Tensor:
+    return prediction.new_empty(prediction.shape, dtype=torch.uint8)
+
+
+def _takes(prediction: Tensor, from_logits: bool) -> bool:
+    return prediction.dtype != torch.float64
+
+
+_CPU = cpu_room(native.to_image_cpu, MUTANTS, _takes)
+_TRITON = triton_room("to_image", MUTANTS, _takes)
+
+OP = Op(
+    name="to_image",
+    public=to_image,
+    reference=plain.to_image,
+    fake=_fake,
+    overload=register(
+        "to_image(Tensor prediction, bool from_logits) -> Tensor",
+        reference=plain.to_image,
+        fake=_fake,
+        on_cpu=[_CPU],
+        on_cuda=[_TRITON],
+    ),
+    samples=samples,
+    refusals=refusals,
+    sized=sized,
+    network=network,
+    rooms={"cpu": _CPU, "triton": _TRITON},
+    unrounded=plain.to_image_unrounded,
+)

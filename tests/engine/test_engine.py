@@ -13,7 +13,7 @@ from eamfmeg_fast.config import PRESETS, HourglassConfig
 from eamfmeg_fast.engine import Engine, FrameResult, choose_backend
 from eamfmeg_fast.errors import BackendError, DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.to_image import to_image
+from eamfmeg_fast.kernels.to_image.reference import to_image
 from eamfmeg_fast.network import Keypoints, build_network, fill_seeded
 
 STAGES = set(
