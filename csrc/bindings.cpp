@@ -9,6 +9,7 @@
 
 #include "common/isa.h"
 #include "identity/identity.h"
+#include "warp_occlude/warp_occlude.h"
 
 namespace py = pybind11;
 
@@ -79,8 +80,10 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #endif
 #ifdef EAMFMEG_CUDA
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
+    bind(m, "warp_occlude_cuda", &eamfmeg_warp_occlude_cuda);
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+    bind(m, "warp_occlude_cpu", &eamfmeg_warp_occlude_cpu);
 #endif
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.warp_occlude import warp, warp_cubic, warp_occlude
+from eamfmeg_fast.kernels.warp_occlude.reference import warp, warp_cubic, warp_occlude
 from eamfmeg_fast.network.attention import EdgeAttention
 from eamfmeg_fast.network.dense_motion import DenseMotion, DenseMotionNetwork
 from eamfmeg_fast.network.layers import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d, to_nchw, to_nhwc
