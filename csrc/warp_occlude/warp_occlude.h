@@ -36,53 +36,52 @@ struct Warp {
     bool align_corners;
 };
 
-// The two taps of a coordinate along one axis. Pixel numbers are kept inside, `inside` says whether they were.
+// The two taps of a coordinate along one axis. Pixel numbers are kept inside, `inside` says (1 or 0) whether they were.
 struct AxisTaps {
     std::int32_t at[2];
     float weight[2];
-    bool inside[2];
+    std::int32_t inside[2];
 };
 
-EAMFMEG_HD bool is_finite(float x) {
+// Without branches, here and below: the CPU room computes this for a run of pixels at a time, in vectors.
+EAMFMEG_HD std::int32_t is_finite(float x) {
     return x - x == 0.0f;
 }
 
 EAMFMEG_HD std::int32_t kept_inside(std::int32_t i, std::int32_t length) {
-    return i < 0 ? 0 : i >= length ? length - 1 : i;
+    const std::int32_t low = i < 0 ? 0 : i;
+    return low < length ? low : length - 1;
 }
 
-// `coordinate` is finite. Beyond +-100 every picture has ended, and a pixel number still fits an int.
+EAMFMEG_HD std::int32_t is_inside(std::int32_t i, std::int32_t length) {
+    return static_cast<std::uint32_t>(i) < static_cast<std::uint32_t>(length);
+}
+
+// A coordinate that is no number is taken for 0; the caller discards it. Beyond +-100 every picture has ended, and a pixel
+// number still fits an int.
 EAMFMEG_HD AxisTaps axis_taps(float coordinate, std::int32_t length, bool align_corners, Mutant mutant) {
     const bool corners = align_corners != mutant.is(kAlignCornersFlipped);
-    const float bounded = coordinate < -100.0f ? -100.0f : coordinate > 100.0f ? 100.0f : coordinate;
-    const float position = unnormalise(bounded, length, corners);
+    const float known = is_finite(coordinate) ? coordinate : 0.0f;
+    const float above = known > -100.0f ? known : -100.0f;
+    const float position = unnormalise(above < 100.0f ? above : 100.0f, length, corners);
     const std::int32_t cut = static_cast<std::int32_t>(position);
-    const std::int32_t low = cut - (static_cast<float>(cut) > position && !mutant.is(kTruncatedNotFloored) ? 1 : 0);
+    const std::int32_t too_high = static_cast<float>(cut) > position;
+    const std::int32_t low = cut - (mutant.is(kTruncatedNotFloored) ? 0 : too_high);
     const float share = position - static_cast<float>(low);
-    const bool swap = mutant.is(kSharesReversed), repeat = mutant.is(kBorderRepeated);
-    return AxisTaps{{kept_inside(low, length), kept_inside(low + 1, length)},
-                    {swap ? share : 1.0f - share, swap ? 1.0f - share : share},
-                    {repeat || (low >= 0 && low < length), repeat || (low + 1 >= 0 && low + 1 < length)}};
+    const std::int32_t repeat = mutant.is(kBorderRepeated);
+    AxisTaps taps{{kept_inside(low, length), kept_inside(low + 1, length)},
+                  {1.0f - share, share},
+                  {is_inside(low, length) | repeat, is_inside(low + 1, length) | repeat}};
+    if (mutant.is(kSharesReversed)) {
+        taps.weight[0] = share;
+        taps.weight[1] = 1.0f - share;
+    }
+    return taps;
 }
 
-// An output pixel: tap 2 * i + j lies in row i and column j of its neighbourhood.
-struct PixelTaps {
-    AxisTaps x, y;
-    bool finite;
-
-    EAMFMEG_HD bool inside(int i, int j) const { return finite && y.inside[i] && x.inside[j]; }
-    EAMFMEG_HD float weight(int i, int j) const { return y.weight[i] * x.weight[j]; }
-};
-
-EAMFMEG_HD PixelTaps pixel_taps(float x, float y, std::int32_t width, std::int32_t height, bool corners, Mutant mutant) {
-    const bool finite = is_finite(x) && is_finite(y);
-    if (mutant.is(kXAndYSwapped)) {
-        const float kept = x;
-        x = y;
-        y = kept;
-    }
-    return PixelTaps{axis_taps(finite ? x : 0.0f, width, corners, mutant), axis_taps(finite ? y : 0.0f, height, corners, mutant),
-                     finite || mutant.is(kNotANumberSampledInTheCentre)};
+// Whether an output pixel with this flow samples anything.
+EAMFMEG_HD std::int32_t is_somewhere(float x, float y, Mutant mutant) {
+    return (is_finite(x) & is_finite(y)) | std::int32_t(mutant.is(kNotANumberSampledInTheCentre));
 }
 
 // The same call with its element type known.

@@ -25,12 +25,11 @@ extern "C" int eamfmeg_warp_occlude_cpu(void* out, const void* features, const f
                                         std::int64_t occlusion_h, std::int64_t occlusion_w, std::int64_t dtype,
                                         std::int64_t align_corners) {
     using namespace eamfmeg;
-    const Warp<char> call{
-        static_cast<char*>(out),
-        {static_cast<const char*>(features), n, height, width, c, features_n, features_h, features_w, 1},
-        {flow, n, h, w, 2, flow_n, flow_h, flow_w, flow_c},
-        {occlusion, n, h, w, 1, occlusion_n, occlusion_h, occlusion_w, 1},
-        align_corners != 0};
+    const Warp<char> call{static_cast<char*>(out),
+                          {static_cast<const char*>(features), n, height, width, c, features_n, features_h, features_w, 1},
+                          {flow, n, h, w, 2, flow_n, flow_h, flow_w, flow_c},
+                          {occlusion, n, h, w, 1, occlusion_n, occlusion_h, occlusion_w, 1},
+                          align_corners != 0};
     if (too_large(call)) return kTooLarge;
     switch (dtype) {
         case kFloat32: return run<float>(call);

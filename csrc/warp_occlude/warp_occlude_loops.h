@@ -2,41 +2,66 @@
 namespace eamfmeg {
 namespace EAMFMEG_ISA {
 
-// What a run of output pixels needs, field by field, so that the compiler fills it with vectors.
-struct WarpTaps {
+// The taps of a run of output pixels along one axis, field by field, so that the compiler fills them with vectors.
+struct AxisRun {
     static constexpr int kPixels = 64;
-    std::int32_t x[2][kPixels], y[2][kPixels], inside[4][kPixels];
-    // times_sum is 1 wherever the occlusion could be put into the weights: those go to one product per channel less.
-    float weight[4][kPixels], times_sum[kPixels];
+    float coordinate[kPixels], weight[2][kPixels];
+    std::int32_t at[2][kPixels], inside[2][kPixels];
+
+    void find(std::int64_t length, bool align_corners, Mutant mutant) {
+        const auto pixels = static_cast<std::int32_t>(length);
+        for (int i = 0; i < kPixels; ++i) {
+            const AxisTaps taps = axis_taps(coordinate[i], pixels, align_corners, mutant);
+            for (int j = 0; j < 2; ++j) {
+                at[j][i] = taps.at[j];
+                weight[j][i] = taps.weight[j];
+                inside[j][i] = taps.inside[j];
+            }
+        }
+    }
+};
+
+// Of a run of output pixels; tap 2 * i + j lies in row i and column j of its neighbourhood.
+struct WarpTaps {
+    static constexpr int kPixels = AxisRun::kPixels;
+    AxisRun x, y;
+    std::int32_t inside[4][kPixels];
+    // times_sum is 1 wherever the occlusion could be put into the weights: that saves a product for each channel.
+    float weight[4][kPixels], occlusion[kPixels], times_sum[kPixels];
+
+    void find(Mutant mutant) {
+        for (int i = 0; i < kPixels; ++i) {
+            const std::int32_t somewhere = is_somewhere(x.coordinate[i], y.coordinate[i], mutant);
+            // Larger than 1 or no number, it must not meet the single products: they could overflow where their sum does
+            // not.
+            const bool folds = std::fabs(occlusion[i]) <= 1.0f;
+            const float fold = folds ? occlusion[i] : 1.0f;
+            times_sum[i] = folds ? 1.0f : occlusion[i];
+            for (int tap = 0; tap < 4; ++tap) {
+                const float share = y.weight[tap / 2][i] * x.weight[tap % 2][i] * fold;
+                const std::int32_t in = y.inside[tap / 2][i] & x.inside[tap % 2][i] & somewhere;
+                weight[tap][i] = share * static_cast<float>(in);
+                inside[tap][i] = mutant.is(kOutsideTimesZero) ? somewhere : in;
+            }
+        }
+    }
 };
 
 template <class T>
 inline void find_taps(const Warp<T>& call, std::int64_t b, std::int64_t y, std::int64_t first, int count, WarpTaps& taps,
                       Mutant mutant) {
-    const auto width = static_cast<std::int32_t>(call.features.w), height = static_cast<std::int32_t>(call.features.h);
     const float* flow = call.flow.at(b, y, first);
-    float at_x[WarpTaps::kPixels], at_y[WarpTaps::kPixels], occlusion[WarpTaps::kPixels];
-    for (int i = 0; i < count; ++i) {
-        at_x[i] = flow[i * call.flow.stride_w];
-        at_y[i] = flow[i * call.flow.stride_w + call.flow.stride_c];
-        occlusion[i] = occlusion_at(call, b, y, first + i, mutant);
+    const int swap = mutant.is(kXAndYSwapped);
+    for (int i = 0; i < WarpTaps::kPixels; ++i) {
+        // The run is always whole: what lies beyond its end repeats its last pixel.
+        const std::int64_t at = std::min(i, count - 1);
+        taps.x.coordinate[i] = flow[at * call.flow.stride_w + swap * call.flow.stride_c];
+        taps.y.coordinate[i] = flow[at * call.flow.stride_w + (1 - swap) * call.flow.stride_c];
+        taps.occlusion[i] = occlusion_at(call, b, y, first + at, mutant);
     }
-    for (int i = 0; i < count; ++i) {
-        const PixelTaps pixel = pixel_taps(at_x[i], at_y[i], width, height, call.align_corners, mutant);
-        // Larger than 1 or not finite, it must not meet the single products: they could overflow where their sum does not.
-        const bool folds = std::fabs(occlusion[i]) <= 1.0f;
-        const float fold = folds ? occlusion[i] : 1.0f;
-        taps.times_sum[i] = folds ? 1.0f : occlusion[i];
-        for (int j = 0; j < 2; ++j) {
-            taps.x[j][i] = pixel.x.at[j];
-            taps.y[j][i] = pixel.y.at[j];
-        }
-        for (int tap = 0; tap < 4; ++tap) {
-            const bool inside = pixel.inside(tap / 2, tap % 2), as_zero = mutant.is(kOutsideTimesZero) && pixel.finite;
-            taps.inside[tap][i] = inside || as_zero;
-            taps.weight[tap][i] = inside ? pixel.weight(tap / 2, tap % 2) * fold : 0.0f;
-        }
-    }
+    taps.x.find(call.features.w, call.align_corners, mutant);
+    taps.y.find(call.features.h, call.align_corners, mutant);
+    taps.find(mutant);
 }
 
 // Four runs of channels and their weights.
@@ -85,7 +110,7 @@ inline void blend_pixels(const Warp<T>& call, const T* picture, const T* nothing
     for (int i = 0; i < count; ++i, out += map.c) {
         Four<T> four;
         for (int tap = 0; tap < 4; ++tap) {
-            const T* pixel = picture + taps.y[tap / 2][i] * map.stride_h + taps.x[tap % 2][i] * map.stride_w;
+            const T* pixel = picture + taps.y.at[tap / 2][i] * map.stride_h + taps.x.at[tap % 2][i] * map.stride_w;
             four.from[tap] = taps.inside[tap][i] ? pixel : nothing;
             four.weight[tap] = taps.weight[tap][i];
         }

@@ -16,6 +16,7 @@ from eamfmeg_fast.kernels.warp_occlude.samples import MUTANTS, network, refusals
 __all__ = ["OP", "warp_occlude"]
 
 _LONGEST = 1 << 24
+_MOST = 1 << 31
 
 
 def warp_occlude(
@@ -69,7 +70,8 @@ def _fake(features: Tensor, flow: Tensor, occlusion: Tensor | None, align_corner
 
 
 def _takes(features: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool) -> bool:
-    return features.dtype != torch.float64 and max(features.shape[1:3]) <= _LONGEST
+    small = max(features.shape[1:3]) <= _LONGEST and flow.numel() < _MOST
+    return small and features.dtype != torch.float64
 
 
 _CPU = cpu_room(native.warp_occlude_cpu, MUTANTS, _takes)
