@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "common/isa.h"
+#include "dense_motion/dense_motion.h"
 #include "identity/identity.h"
 #include "warp_occlude/warp_occlude.h"
 
@@ -79,10 +80,12 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
         "set_mutant", [](int number) { eamfmeg::mutant_number() = number; }, "Switch planted fault `number` on; 0: none.");
 #endif
 #ifdef EAMFMEG_CUDA
+    bind(m, "dense_motion_cuda", &eamfmeg_dense_motion_cuda);
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
     bind(m, "warp_occlude_cuda", &eamfmeg_warp_occlude_cuda);
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
+    bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
     bind(m, "warp_occlude_cpu", &eamfmeg_warp_occlude_cpu);
 #endif

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
-from eamfmeg_fast.kernels.dense_motion import dense_motion
+from eamfmeg_fast.kernels.dense_motion.reference import dense_motion
 from eamfmeg_fast.kernels.geometry import affine_of
 from eamfmeg_fast.kernels.sparse_motion import sparse_grids, sparse_motion
 from eamfmeg_fast.network.keypoint_detector import Keypoints
