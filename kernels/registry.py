@@ -10,7 +10,15 @@ from typing import Any
 from torch import Tensor
 
 # Operators that carry a record `OP`. Adding one here is what makes the tests run on it.
-_NAMES = ("antialias_down", "identity", "soft_argmax", "sparse_motion", "to_image")
+_NAMES = (
+    "identity",
+    "antialias_down",
+    "soft_argmax",
+    "sparse_motion",
+    "dense_motion",
+    "warp_occlude",
+    "to_image",
+)
 
 Result = Tensor | tuple[Tensor, ...]
 

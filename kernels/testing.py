@@ -113,7 +113,9 @@ class Guarded:
 def snapshot(args: tuple[object, ...]) -> list[bytes]:
     """The bytes of all tensors in `args`, to see later that an operator left its inputs alone."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
-    return [tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for tensor in tensors]
+    # Not .contiguous(): one element with a stride of five counts as contiguous, and cannot be viewed as bytes.
+    packed = [tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for tensor in tensors]
+    return [tensor.view(torch.uint8).numpy().tobytes() for tensor in packed]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,12 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define EAMFMEG_X86 1
+#if !defined(__clang__)
+// GCC 12 takes the undefined operand of its own intrinsics for a mistake of ours.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
 #endif
 
@@ -45,6 +51,9 @@
 #include EAMFMEG_LOOPS
 #undef EAMFMEG_ISA
 #pragma GCC pop_options
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #define EAMFMEG_RUN(call)                                        \
     (eamfmeg::isa() == eamfmeg::kAvx512 ? eamfmeg::avx512::call  \

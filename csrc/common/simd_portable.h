@@ -58,13 +58,21 @@ inline Vf max(Vf a, Vf b) {
 inline Vf min(Vf a, Vf b) {
     return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
 }
-// To the nearest whole number, ties to even.
+// To the nearest whole number, ties to even: from 2^23 on there are no fractions, so adding it rounds.
 inline Vf round(Vf a) {
-    return each([&](int i) { return std::nearbyint(a.v[i]); });
+    constexpr float kNoFractions = 8388608.0f;
+    return each([&](int i) {
+        const float size = std::fabs(a.v[i]), whole = (size + kNoFractions) - kNoFractions;
+        return std::copysign(size < kNoFractions ? whole : size, a.v[i]);
+    });
 }
 // 2^n for whole n up to 128, which is infinity; 0 below -126.
 inline Vf power_of_two(Vf n) {
-    return each([&](int i) { return n.v[i] < -126.0f ? 0.0f : std::ldexp(1.0f, static_cast<int>(n.v[i])); });
+    return each([&](int i) {
+        // Not a number and too small: neither is converted.
+        const float normal = n.v[i] >= -126.0f ? n.v[i] : -127.0f;
+        return float_of(static_cast<std::uint32_t>(static_cast<std::int32_t>(normal) + 127) << 23);
+    });
 }
 inline float sum(Vf a) {
     return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.kernels.geometry import affine_ratio, displacement_px, identity_grid
-from eamfmeg_fast.kernels.warp_occlude import warp_cubic
+from eamfmeg_fast.kernels.warp_occlude.reference import warp_cubic
 from eamfmeg_fast.network import DenseMotion, Keypoints
 from eamfmeg_fast.train.feed import Batch
 from eamfmeg_fast.train.transform import RandomWarp

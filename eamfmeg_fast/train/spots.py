@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.warp_occlude import warp
+from eamfmeg_fast.kernels.warp_occlude.reference import warp
 
 
 def add_spots(first: Tensor, second: Tensor, displacement_px: Tensor, *, most: int, seed: int) -> tuple[Tensor, Tensor]:

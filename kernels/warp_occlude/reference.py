@@ -51,10 +51,12 @@ def warp_cubic(picture: Tensor, flow: Tensor, align_corners: bool = False) -> Te
     return out.permute(0, 2, 3, 1)
 
 
-def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor, align_corners: bool = False) -> Tensor:
-    """`warp`, times the occlusion `[B, h, w]` of each output pixel. FOMM, equation 6."""
+def warp_occlude(features: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool = False) -> Tensor:
+    """`warp`, times the occlusion `[B, h, w]` of each output pixel where there is one. FOMM, equation 6."""
     out = _sample(features, flow, align_corners)
-    return (out * occlusion[..., None].to(out.dtype)).to(features.dtype)
+    if occlusion is not None:
+        out = out * occlusion[..., None].to(out.dtype)
+    return out.to(features.dtype)
 
 
 def _bounded(flow: Tensor) -> Tensor:

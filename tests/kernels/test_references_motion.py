@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eamfmeg_fast.kernels.dense_motion import dense_motion
+from eamfmeg_fast.kernels.dense_motion.reference import dense_motion
 from eamfmeg_fast.kernels.geometry import affine_of, displacement_px, identity_grid
 from eamfmeg_fast.kernels.sparse_motion.reference import heatmap_difference, sparse_grids, sparse_motion
-from eamfmeg_fast.kernels.warp_occlude import warp, warp_cubic, warp_occlude
+from eamfmeg_fast.kernels.warp_occlude.reference import warp, warp_cubic, warp_occlude
 
 EXACT = 1e-12
 GRIDS = ("corners", "centres")
