@@ -9,6 +9,7 @@
 
 #include "common/isa.h"
 #include "identity/identity.h"
+#include "upsample_conv/upsample_conv.h"
 
 namespace py = pybind11;
 
@@ -82,5 +83,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+    bind(m, "upsample_conv_cpu", &eamfmeg_upsample_conv_cpu);
+    bind(m, "upsample_conv_pack_cpu", &eamfmeg_upsample_conv_pack_cpu);
 #endif
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eamfmeg_fast.config import HourglassConfig
 from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
-from eamfmeg_fast.kernels.upsample_conv import upsample_conv
+from eamfmeg_fast.kernels.upsample_conv.reference import upsample_conv
 
 
 def to_nhwc(x: Tensor) -> Tensor:
