@@ -20,8 +20,8 @@ __all__ = ["OP", "pack_phases", "upsample_conv"]
 def upsample_conv(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Repeat every pixel twice in both directions, then convolve 3x3 with zero padding 1.
 
-    The result is what the two steps give, with at most 4/9 of their multiplications: the sums of kernel rows and columns
-    that meet the same pixel are taken first. An output that sees a NaN is NaN; one that sees an infinity is not finite.
+    The result is what the two steps give, with at most 4/9 of their multiplications: rows and columns of the kernel
+    that meet the same pixel are summed first. What sees a NaN is NaN; what sees an infinity is not finite.
 
     Args:
         features: `[B, H, W, C]`, float16, bfloat16, float32 or float64, any strides; only B may be 0.
