@@ -58,22 +58,30 @@ float kernel_at(const Kernels& k, std::int64_t o, std::int64_t c, int y, int x) 
     return to_float(static_cast<const T*>(k.data)[o * k.stride_o + c * k.stride_c + y * k.stride_y + x * k.stride_x]);
 }
 
+// Sums the kernels from input channels `first` to `last` of output channel `o` into lane `lane` of a panel.
+template <class T>
+void pack_lane(float* panel, const Kernels& kernels, std::int64_t o, std::int64_t lane, std::int64_t first,
+               std::int64_t last, Mutant mutant) {
+    for (std::int64_t c = first; c < last; ++c) {
+        float taps[9] = {}, factors[kProducts];
+        for (int t = 0; t < 9 && o < kernels.o; ++t)
+            taps[t] = mutant.is(kKernelTransposed) ? kernel_at<T>(kernels, o, c, t % 3, t / 3)
+                                                   : kernel_at<T>(kernels, o, c, t / 3, t % 3);
+        product_factors(taps, factors, mutant);
+        for (int t = 0; t < kProducts; ++t) panel[(t * kernels.c + c) * kPanel + lane] = factors[t];
+    }
+}
+
 template <class T>
 int pack(float* packed, const Kernels& kernels, Mutant mutant) {
     const std::int64_t panels = (kernels.o + kPanel - 1) / kPanel;
 #pragma omp parallel for schedule(static) if (kernels.o * kernels.c * kProducts >= kWorthATeam)
     for (std::int64_t panel = 0; panel < panels; ++panel) {
         float* to = packed + panel * kProducts * kernels.c * kPanel;
-        for (std::int64_t c = 0; c < kernels.c; ++c) {
-            for (std::int64_t i = 0; i < kPanel; ++i) {
-                const std::int64_t o = panel * kPanel + i;
-                float taps[9] = {}, factors[kProducts];
-                for (int t = 0; t < 9 && o < kernels.o; ++t)
-                    taps[t] = mutant.is(kKernelTransposed) ? kernel_at<T>(kernels, o, c, t % 3, t / 3)
-                                                           : kernel_at<T>(kernels, o, c, t / 3, t % 3);
-                product_factors(taps, factors, mutant);
-                for (int t = 0; t < kProducts; ++t) to[(t * kernels.c + c) * kPanel + i] = factors[t];
-            }
+        // A block of channels at a time: what 32 lanes write between them, in turns, then stays in the first cache.
+        for (std::int64_t c = 0; c < kernels.c; c += kBlock) {
+            const std::int64_t last = std::min(c + kBlock, kernels.c);
+            for (std::int64_t i = 0; i < kPanel; ++i) pack_lane<T>(to, kernels, panel * kPanel + i, i, c, last, mutant);
         }
     }
     return kOk;
