@@ -15,6 +15,7 @@
 #include "sparse_motion/sparse_motion.h"
 #include "to_image/to_image.h"
 #include "warp_occlude/warp_occlude.h"
+#include "upsample_conv/upsample_conv.h"
 
 namespace py = pybind11;
 
@@ -97,5 +98,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);
     bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
     bind(m, "warp_occlude_cpu", &eamfmeg_warp_occlude_cpu);
+    bind(m, "upsample_conv_cpu", &eamfmeg_upsample_conv_cpu);
+    bind(m, "upsample_conv_pack_cpu", &eamfmeg_upsample_conv_pack_cpu);
 #endif
 }

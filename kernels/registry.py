@@ -17,6 +17,8 @@ _NAMES = (
     "sparse_motion",
     "dense_motion",
     "warp_occlude",
+    "edge_attention",
+    "upsample_conv",
     "to_image",
 )
 

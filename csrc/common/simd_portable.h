@@ -4,7 +4,9 @@ namespace EAMFMEG_ISA {
 
 struct Vf {
     static constexpr int kLanes = 4;
-    float v[kLanes];
+    // Compilers make vector instructions of this, and rarely of an array.
+    typedef float Four __attribute__((vector_size(16)));
+    Four v;
 };
 
 template <class F>
@@ -15,7 +17,7 @@ inline Vf each(F f) {
 }
 
 inline Vf set(float x) {
-    return each([&](int) { return x; });
+    return {Vf::Four{x, x, x, x}};
 }
 template <class T>
 inline Vf load(const T* p) {
@@ -36,20 +38,20 @@ inline void store(T* p, Vf x, int n) {
 }
 
 inline Vf operator+(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] + b.v[i]; });
+    return {a.v + b.v};
 }
 inline Vf operator-(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] - b.v[i]; });
+    return {a.v - b.v};
 }
 inline Vf operator*(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] * b.v[i]; });
+    return {a.v * b.v};
 }
 inline Vf operator/(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] / b.v[i]; });
+    return {a.v / b.v};
 }
 // a * b + c
 inline Vf fma(Vf a, Vf b, Vf c) {
-    return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+    return {a.v * b.v + c.v};
 }
 // Of max and min: b where either is NaN.
 inline Vf max(Vf a, Vf b) {

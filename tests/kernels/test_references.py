@@ -13,7 +13,7 @@ from eamfmeg_fast.kernels.edge_attention import strip_attention
 from eamfmeg_fast.kernels.geometry import affine_of, affine_ratio, axis, identity_grid
 from eamfmeg_fast.kernels.soft_argmax.reference import soft_argmax
 from eamfmeg_fast.kernels.to_image.reference import to_image
-from eamfmeg_fast.kernels.upsample_conv import upsample_conv
+from eamfmeg_fast.kernels.upsample_conv.reference import upsample_conv
 
 EXACT = 1e-12
 GRIDS = ("corners", "centres")
