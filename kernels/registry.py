@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 # Operators that carry a record `OP`. Adding one here is what makes the tests run on it.
-_NAMES = ("identity",)
+_NAMES = ("edge_attention", "identity")
 
 Result = Tensor | tuple[Tensor, ...]
 

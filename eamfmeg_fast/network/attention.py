@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.errors import ShapeError
-from eamfmeg_fast.kernels.edge_attention import strip_attention
+from eamfmeg_fast.kernels.edge_attention.reference import strip_attention
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 
 
