@@ -2,8 +2,7 @@
 //
 // This file holds the kernel and its launch. Keep torch, pybind11 and cub out: with them nvcc takes a minute for what
 // otherwise takes four seconds over six architectures.
-#include <cuda_runtime.h>
-
+#include "common/launch.h"
 #include "identity/identity.h"
 
 namespace eamfmeg {
@@ -31,7 +30,7 @@ int launch(void* out, const View<char>& in, cudaStream_t stream) {
     const std::int64_t blocks = (typed.elements() + kThreads - 1) / kThreads;
     if (blocks == 0) return kOk;
     const unsigned grid = static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
-    identity_kernel<T><<<grid, kThreads, 0, stream>>>(static_cast<T*>(out), typed, current_mutant());
+    EAMFMEG_LAUNCH(identity_kernel<T>, grid, kThreads, 0, stream, static_cast<T*>(out), typed, current_mutant());
     return cudaGetLastError() == cudaSuccess ? kOk : kLaunchFailed;
 }
 
