@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "common/isa.h"
+#include "edge_attention/edge_attention.h"
 #include "identity/identity.h"
 
 namespace py = pybind11;
@@ -81,6 +82,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
+    bind(m, "edge_attention_cpu", &eamfmeg_edge_attention_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
 #endif
 }

@@ -5,7 +5,8 @@
 //     released:   q = o warp(query) + query_bias, k = k + e edge_weight, out_j = sum_i softmax_j(q_i . k_j) v_i
 //     edge-query: q = e edge_weight + query_bias,                        out_i = sum_j softmax_j(q_i . k_j) v_j
 // and the result is gamma * out + x. The softmax is over the keys in both; scores are not scaled. In edge-query the score
-// of a pair is e_i (edge_weight . k_j) + query_bias . k_j: the sum over `dim` is needed once for each key, not for each pair.
+// of a pair is e_i (edge_weight . k_j) + query_bias . k_j: the sum over `dim` is needed once for each key, not for each
+// pair.
 #pragma once
 
 #include <cmath>
@@ -82,18 +83,19 @@ EAMFMEG_HD Taps taps_at(float fx, float fy, std::int64_t height, std::int64_t wi
 }  // namespace eamfmeg
 
 // Writes `out`, n*h*w*channels contiguous elements, and nothing else. `query` (null in edge-query) and `key` are
-// n x from_h x from_w x dim; `value` and `features` n x from_h x from_w x channels: type number `dtype` (0 float32, 1 float16,
-// 2 bfloat16; arithmetic is in float32), channel stride 1, other strides (elements) in `strides`: twelve numbers in the
-// host's memory, (n, h, w) of query, key, value, features. All else is float32 and contiguous: edge n x from_h x from_w,
-// flow n x h x w x 2, occlusion n x h x w, edge_weight query_bias key_bias [dim], value_bias [channels], gamma [1].
+// n x from_h x from_w x dim; `value` and `features` n x from_h x from_w x channels: type number `dtype` (0 float32, 1
+// float16, 2 bfloat16; arithmetic is in float32), channel stride 1, other strides (elements) in `strides`: twelve numbers
+// in the host's memory, (n, h, w) of query, key, value, features. All else is float32 and contiguous: edge n x from_h x
+// from_w, flow n x h x w x 2, occlusion n x h x w, edge_weight query_bias key_bias [dim], value_bias [channels], gamma [1].
 // `mode` is an AttentionMode; strip_rows divides h. Returns an eamfmeg::Status.
 extern "C" int eamfmeg_edge_attention_cpu(void* out, const void* query, const void* key, const void* value,
-                                          const void* features, const float* edge, const float* flow, const float* occlusion,
-                                          const float* edge_weight, const float* query_bias, const float* key_bias,
-                                          const float* value_bias, const float* gamma, std::int64_t n, std::int64_t from_h,
-                                          std::int64_t from_w, std::int64_t h, std::int64_t w, std::int64_t dim,
-                                          std::int64_t channels, const std::int64_t* strides, std::int64_t strip_rows,
-                                          std::int64_t mode, std::int64_t align_corners, std::int64_t dtype);
+                                          const void* features, const float* edge, const float* flow,
+                                          const float* occlusion, const float* edge_weight, const float* query_bias,
+                                          const float* key_bias, const float* value_bias, const float* gamma,
+                                          std::int64_t n, std::int64_t from_h, std::int64_t from_w, std::int64_t h,
+                                          std::int64_t w, std::int64_t dim, std::int64_t channels,
+                                          const std::int64_t* strides, std::int64_t strip_rows, std::int64_t mode,
+                                          std::int64_t align_corners, std::int64_t dtype);
 
 // The same on a CUDA device, queued on `stream` (a cudaStream_t); does not wait for it. `scratch` is device memory of
 // n*h*w*(2*dim + 2) floats, free for any use during the call.
