@@ -1,4 +1,5 @@
-// edge_attention on the CPU. Versions: 1. a strip for each thread, its maps gathered into the panels of a matrix product.
+// edge_attention on the CPU. Versions: 1. a strip for each thread, its maps gathered into the panels of a matrix product;
+// 2. edge-query between Chebyshev nodes.
 //
 // This file holds what is asked for, the memory it takes and the threads. edge_attention_loops.h does one strip.
 #include "edge_attention/edge_attention.h"
@@ -31,6 +32,8 @@ struct EdgeAttentionCall {
 
 // Keys or queries whose weights and values are held at once.
 constexpr std::int64_t kChunk = 128;
+// The most nodes that the attention of a strip is interpolated between.
+constexpr std::int64_t kMostNodes = 96;
 // The widest vector, which all sizes are rounded up to.
 constexpr std::int64_t kWidest = 16;
 
@@ -42,6 +45,7 @@ inline std::int64_t rounded(std::int64_t size) {
 // kChunk: with a power of two between them they would all fall into the same few lines of the cache.
 struct Workspace {
     float *edge, *slope, *offset, *largest, *total, *query, *key, *row, *weights, *values, *sums, *zeros;
+    float *basis, *table, *node_sums;
     Taps* taps;
     std::size_t size = 0;
 
@@ -55,6 +59,9 @@ struct Workspace {
         values = take(channels * (kChunk + 1));
         sums = take(wide ? 0 : call.pixels() * call.channels);
         zeros = take(std::max(dim, channels));
+        basis = take(call.released ? 0 : kWidest * kMostNodes);
+        table = take(call.released ? 0 : kMostNodes * kMostNodes);
+        node_sums = take(call.released ? 0 : channels * (kMostNodes + 1));
         taps = reinterpret_cast<Taps*>(take(pixels * static_cast<std::int64_t>(sizeof(Taps) / sizeof(float))));
     }
 

@@ -62,25 +62,20 @@ void weigh_chunk(const Strip<T>& strip, const float* edge, std::int64_t queries,
     }
 }
 
+// Every pixel's own query.
 template <class T>
-void edge_query(const Strip<T>& strip) {
-    const EdgeAttentionCall& call = strip.call;
+void attend_pixels(const Strip<T>& strip) {
     const Workspace& work = strip.work;
-    const float centre = middle(work.edge, strip.pixels);
-    find_lines(strip, centre);
     const std::int64_t queries = (strip.pixels + Vf::kLanes - 1) / Vf::kLanes * Vf::kLanes;
-    for (std::int64_t i = 0; i < queries; ++i) work.edge[i] -= centre;
     find_largest(strip, work.edge, queries);
     for (std::int64_t first = 0; first < strip.pixels; first += kChunk) {
         const std::int64_t count = std::min(kChunk, strip.pixels - first);
         weigh_chunk(strip, work.edge, queries, first, count);
-        gather_panels(strip.value(), work.taps + first, strip.occlusion() + first, call.value_bias, nullptr, count,
-                      work.values, kPanel, strip.mutant);
+        gather_values(strip, first, count, nullptr);
         add_chunk(strip, strip.summed(first, count), first > 0);
     }
-    for (std::int64_t i = 0; i < strip.pixels; ++i) work.total[i] = call.gamma[0] / work.total[i];
-    const float* shown = strip.mutant.is(kResidualNotOccluded) ? nullptr : strip.occlusion();
-    gather_out(strip.features(), work.taps, shown, strip.sums(), work.total, strip.pixels, strip.out(), call.channels);
+    for (std::int64_t i = 0; i < strip.pixels; ++i) work.total[i] = strip.call.gamma[0] / work.total[i];
+    gather_residual(strip, strip.sums(), work.total, strip.out());
 }
 
 }  // namespace EAMFMEG_ISA
