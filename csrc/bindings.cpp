@@ -79,6 +79,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
         "set_mutant", [](int number) { eamfmeg::mutant_number() = number; }, "Switch planted fault `number` on; 0: none.");
 #endif
 #ifdef EAMFMEG_CUDA
+    bind(m, "edge_attention_cuda", &eamfmeg_edge_attention_cuda);
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
 #else
     m.def("limit_isa", &eamfmeg_limit_isa, "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");

@@ -31,7 +31,7 @@ struct EdgeAttentionCall {
 };
 
 // Keys or queries whose weights and values are held at once.
-constexpr std::int64_t kChunk = 128;
+constexpr std::int64_t kChunk = 64;
 // The most nodes that the attention of a strip is interpolated between.
 constexpr std::int64_t kMostNodes = 96;
 // The widest vector, which all sizes are rounded up to.

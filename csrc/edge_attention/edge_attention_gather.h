@@ -64,37 +64,46 @@ inline void gather_panels(const Map<T>& map, const Taps* taps, const float* occl
         float* at = out + i * Vf::kLanes;
         for (std::int64_t c = 0; c < map.channels; c += Vf::kLanes, at += panel_step) {
             const int n = lanes_from(c, map.channels);
-            const Vf b = n < Vf::kLanes ? load(bias + c, n) : load(bias + c);
+            const Vf b = bias ? load(bias + c, n) : set(0.0f);
             store(at, occluded(corners.sample(c, n), o, b, mutant) * factor);
         }
     }
 }
 
-// `o warp + bias + share * weight` of one pixel, `channels` numbers and zeros up to whole vectors.
+// `o warp + bias + share * weight` of one pixel, `channels` numbers and zeros up to whole vectors; bias and weight may be
+// null.
 template <class T>
 inline void gather_row(const Map<T>& map, const Taps& taps, float occlusion, const float* bias, float share,
                        const float* weight, float* out, Mutant mutant) {
     const Corners<T> corners = map.at(taps);
     for (std::int64_t c = 0; c < map.channels; c += Vf::kLanes) {
         const int n = lanes_from(c, map.channels);
-        const Vf row = occluded(corners.sample(c, n), set(occlusion), load(bias + c, n), mutant);
+        const Vf b = bias ? load(bias + c, n) : set(0.0f);
+        const Vf row = occluded(corners.sample(c, n), set(occlusion), b, mutant);
         store(out + c, weight ? fma(set(share), load(weight + c, n), row) : row);
     }
 }
 
-// out = o warp + scale * sums for each pixel; `sums` is null or has the rows of `out`, and may be `out`.
+// What an output pixel is beside o warp: gamma bias, and its own `scale` times its row of `sums`; each may be null.
+struct Beside {
+    const float *bias, *sums, *scale;
+    float gamma;
+};
+
+// out = o warp + what is beside it, for each pixel; `occlusion` is null for 1. The rows of `sums` may be those of `out`.
 template <class T, class Out>
-inline void gather_out(const Map<T>& map, const Taps* taps, const float* occlusion, const float* sums, const float* scale,
+inline void gather_out(const Map<T>& map, const Taps* taps, const float* occlusion, const Beside& beside,
                        std::int64_t count, Out* out, std::int64_t row_step) {
     for (std::int64_t i = 0; i < count; ++i) {
         const Corners<T> corners = map.at(taps[i]);
-        const Vf o = set(occlusion ? occlusion[i] : 1.0f), factor = set(scale ? scale[i] : 1.0f);
+        const Vf o = set(occlusion ? occlusion[i] : 1.0f), scale = set(beside.scale ? beside.scale[i] : 1.0f);
         for (std::int64_t c = 0; c < map.channels; c += Vf::kLanes) {
             const int n = lanes_from(c, map.channels);
             const std::int64_t at = i * row_step + c;
             Vf x = o * corners.sample(c, n);
-            if (sums) x = fma(factor, load(sums + at, n), x);
-            n < Vf::kLanes ? store(out + at, x, n) : store(out + at, x);
+            if (beside.bias) x = fma(set(beside.gamma), load(beside.bias + c, n), x);
+            if (beside.sums) x = fma(scale, load(beside.sums + at, n), x);
+            store(out + at, x, n);
         }
     }
 }

@@ -9,7 +9,8 @@ struct Target {
     std::int64_t row_step, panel_step;
 };
 
-// Rows x Panels registers of sums over `count` steps; `lanes` of the last panel exist in the target, and `rows` rows.
+// Rows x Panels registers of sums over `count` steps; `lanes` of the last panel exist in the target, and `rows` rows. What
+// is there already is added last: so the sum of many chunks is one of few large numbers, which rounds less than a long one.
 template <int Rows, int Panels>
 inline void tile(const float* a, const float* b, std::int64_t b_step, std::int64_t count, Target out, int rows, int lanes,
                  bool add) {
@@ -17,10 +18,7 @@ inline void tile(const float* a, const float* b, std::int64_t b_step, std::int64
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-        for (int p = 0; p < Panels; ++p) {
-            const float* at = out.at + r * out.row_step + p * out.panel_step;
-            sums[r][p] = add && r < rows ? (p + 1 < Panels ? load(at) : load(at, lanes)) : set(0.0f);
-        }
+        for (int p = 0; p < Panels; ++p) sums[r][p] = set(0.0f);
     }
     for (std::int64_t k = 0; k < count; ++k) {
         Vf row[Panels];
@@ -39,7 +37,11 @@ inline void tile(const float* a, const float* b, std::int64_t b_step, std::int64
 #pragma GCC unroll 4
         for (int p = 0; p < Panels; ++p) {
             float* at = out.at + r * out.row_step + p * out.panel_step;
-            p + 1 < Panels ? store(at, sums[r][p]) : store(at, sums[r][p], lanes);
+            if (p + 1 < Panels) {
+                store(at, add ? load(at) + sums[r][p] : sums[r][p]);
+            } else {
+                store(at, add ? load(at, lanes) + sums[r][p] : sums[r][p], lanes);
+            }
         }
     }
 }

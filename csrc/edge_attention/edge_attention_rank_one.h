@@ -16,9 +16,9 @@ void find_lines(const Strip<T>& strip, float centre) {
     const EdgeAttentionCall& call = strip.call;
     const Workspace& work = strip.work;
     const Map<T> key = strip.key();
-    const Vf scale = set(strip.score_scale());
+    const Vf scale = set(strip.score_scale() + strip.key_bias_poison());
     for (std::int64_t j = 0; j < strip.pixels; ++j) {
-        gather_row(key, work.taps[j], strip.occlusion()[j], call.key_bias, 0.0f, nullptr, work.row, strip.mutant);
+        gather_row(key, work.taps[j], strip.occlusion()[j], strip.key_bias(), 0.0f, nullptr, work.row, strip.mutant);
         Vf slope = set(0.0f), offset = set(0.0f);
         for (std::int64_t d = 0; d < call.dim; d += Vf::kLanes) {
             const int n = lanes_from(d, call.dim);
@@ -50,7 +50,7 @@ void weigh_chunk(const Strip<T>& strip, const float* edge, std::int64_t queries,
     const Workspace& work = strip.work;
     for (std::int64_t i = 0; i < queries; i += Vf::kLanes) {
         const Vf e = load(edge + i), most = load(work.largest + i);
-        Vf total = load(work.total + i);
+        Vf total = set(0.0f);
         float* weights = work.weights + i / Vf::kLanes * kPanel;
         for (std::int64_t j = 0; j < count; ++j) {
             const Vf weight = exp(fma(e, set(work.slope[first + j]), set(work.offset[first + j])) - most);
@@ -58,7 +58,7 @@ void weigh_chunk(const Strip<T>& strip, const float* edge, std::int64_t queries,
             if (strip.mutant.is(kLastKeyNotNormalised) && first + j + 1 == strip.pixels) continue;
             total = total + weight;
         }
-        store(work.total + i, total);
+        store(work.total + i, load(work.total + i) + total);
     }
 }
 

@@ -55,8 +55,8 @@ void released(const Strip<T>& strip) {
     const EdgeAttentionCall& call = strip.call;
     const Workspace& work = strip.work;
     gather_lanes(strip, strip.query(), call.query_bias, nullptr, strip.score_scale(), work.query);
-    gather_lanes(strip, strip.key(), call.key_bias, call.edge_weight, 1.0f, work.key);
-    gather_residual(strip, nullptr, nullptr, strip.sums());
+    gather_lanes(strip, strip.key(), strip.key_bias(), call.edge_weight, 1.0f + strip.key_bias_poison(), work.key);
+    gather_residual<T, float>(strip, nullptr, nullptr, strip.sums());
     for (std::int64_t first = 0; first < strip.pixels; first += kChunk) {
         const std::int64_t count = std::min(kChunk, strip.pixels - first);
         score_chunk(strip, first, count);

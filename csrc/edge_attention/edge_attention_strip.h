@@ -38,6 +38,19 @@ struct Strip {
     std::int64_t summed(std::int64_t from, std::int64_t count) const {
         return count - (mutant.is(kLastPositionNotSummed) && from + count == pixels ? 1 : 0);
     }
+    // The bias of the values where it must be summed with them. In edge-query a query's weights add up to 1, so that the
+    // bias is better added once: it would be the largest part of every term.
+    const float* bias_inside() const {
+        return call.released || mutant.is(kBiasBeforeTheOcclusion) ? call.value_bias : nullptr;
+    }
+    // The bias of the keys adds the same to all scores of a query, which the softmax takes away again.
+    const float* key_bias() const { return mutant.is(kBiasBeforeTheOcclusion) ? call.key_bias : nullptr; }
+    // 0, or NaN where that bias is not finite: then so is every result.
+    float key_bias_poison() const {
+        float poison = 0.0f;
+        for (std::int64_t d = 0; d < call.dim; ++d) poison += 0.0f * call.key_bias[d];
+        return poison;
+    }
     float score_scale() const { return mutant.is(kScoresScaled) ? 1.0f / std::sqrt(static_cast<float>(call.dim)) : 1.0f; }
 };
 
@@ -79,19 +92,20 @@ void gather_lanes(const Strip<T>& strip, const Map<T>& map, const float* bias, c
     }
 }
 
-// Values of the `count` positions from `first` on, times `scale` where it is given.
+// The values of `count` positions from `first` on, times `scale` where it is given.
 template <class T>
 void gather_values(const Strip<T>& strip, std::int64_t first, std::int64_t count, const float* scale) {
     const Workspace& work = strip.work;
-    gather_panels(strip.value(), work.taps + first, strip.occlusion() + first, strip.call.value_bias, scale, count,
+    gather_panels(strip.value(), work.taps + first, strip.occlusion() + first, strip.bias_inside(), scale, count,
                   work.values, kPanel, strip.mutant);
 }
 
-// The output's own part, o warp(features), into `out`, on top of `scale` times `sums` where they are given.
+// The pixel's own o warp(features) into `out`, on top of `scale` times `sums` where they are given.
 template <class T, class Out>
 void gather_residual(const Strip<T>& strip, const float* sums, const float* scale, Out* out) {
     const float* shown = strip.mutant.is(kResidualNotOccluded) ? nullptr : strip.occlusion();
-    gather_out(strip.features(), strip.work.taps, shown, sums, scale, strip.pixels, out, strip.call.channels);
+    const Beside beside{strip.bias_inside() ? nullptr : strip.call.value_bias, sums, scale, strip.call.gamma[0]};
+    gather_out(strip.features(), strip.work.taps, shown, beside, strip.pixels, out, strip.call.channels);
 }
 
 // sums (+)= the weights of the chunk times its values.

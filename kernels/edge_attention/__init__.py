@@ -13,7 +13,7 @@ from eamfmeg_fast.kernels.edge_attention import native
 from eamfmeg_fast.kernels.edge_attention.reference import AttentionMode
 from eamfmeg_fast.kernels.edge_attention.reference import edge_attention as _reference
 from eamfmeg_fast.kernels.edge_attention.samples import MUTANTS, network, refusals, samples, sized
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
+from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
 from eamfmeg_fast.kernels.registry import Op
 
 __all__ = ["OP", "edge_attention"]
@@ -136,6 +136,7 @@ def _takes(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *
 
 _FAST = (torch.float16, torch.bfloat16, torch.float32)
 _CPU = cpu_room(native.edge_attention_cpu, MUTANTS, _takes)
+_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _takes)
 _TRITON = triton_room("edge_attention", MUTANTS, _takes)
 
 OP = Op(
@@ -150,11 +151,11 @@ OP = Op(
         reference=_reference,
         fake=_fake,
         on_cpu=[_CPU],
-        on_cuda=[_TRITON],
+        on_cuda=[_TRITON, _CUDA],
     ),
     samples=samples,
     refusals=refusals,
     sized=sized,
     network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
 )
