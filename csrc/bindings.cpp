@@ -10,12 +10,13 @@
 #include "antialias_down/antialias_down.h"
 #include "common/isa.h"
 #include "dense_motion/dense_motion.h"
+#include "edge_attention/edge_attention.h"
 #include "identity/identity.h"
 #include "soft_argmax/soft_argmax.h"
 #include "sparse_motion/sparse_motion.h"
 #include "to_image/to_image.h"
-#include "warp_occlude/warp_occlude.h"
 #include "upsample_conv/upsample_conv.h"
+#include "warp_occlude/warp_occlude.h"
 
 namespace py = pybind11;
 
@@ -86,19 +87,21 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
 #endif
 #ifdef EAMFMEG_CUDA
     bind(m, "dense_motion_cuda", &eamfmeg_dense_motion_cuda);
+    bind(m, "edge_attention_cuda", &eamfmeg_edge_attention_cuda);
     bind(m, "identity_cuda", &eamfmeg_identity_cuda);
     bind(m, "warp_occlude_cuda", &eamfmeg_warp_occlude_cuda);
 #else
     m.def("limit_isa", &eamfmeg_limit_isa,
           "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "antialias_down_cpu", &eamfmeg_antialias_down_cpu);
+    bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
+    bind(m, "edge_attention_cpu", &eamfmeg_edge_attention_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
     bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
     bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
     bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);
-    bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
-    bind(m, "warp_occlude_cpu", &eamfmeg_warp_occlude_cpu);
     bind(m, "upsample_conv_cpu", &eamfmeg_upsample_conv_cpu);
     bind(m, "upsample_conv_pack_cpu", &eamfmeg_upsample_conv_pack_cpu);
+    bind(m, "warp_occlude_cpu", &eamfmeg_warp_occlude_cpu);
 #endif
 }

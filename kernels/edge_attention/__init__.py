@@ -1,5 +1,161 @@
-"""Edge-intensified multi-head self-attention (EIMHSA) over strips of rows."""
+"""Edge-intensified multi-head self-attention (EIMHSA) over strips of rows, gathered along the flow on the way in."""
 
-from eamfmeg_fast.kernels.edge_attention.reference import strip_attention
+from __future__ import annotations
 
-__all__ = ["strip_attention"]
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
+from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank, describe
+from eamfmeg_fast.kernels.edge_attention import native
+from eamfmeg_fast.kernels.edge_attention.reference import AttentionMode
+from eamfmeg_fast.kernels.edge_attention.reference import edge_attention as _reference
+from eamfmeg_fast.kernels.edge_attention.samples import MUTANTS, network, refusals, samples, sized
+from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
+from eamfmeg_fast.kernels.registry import Op
+
+__all__ = ["OP", "edge_attention"]
+
+
+def edge_attention(
+    query: Tensor | None,
+    key: Tensor,
+    value: Tensor,
+    features: Tensor,
+    edge: Tensor,
+    flow: Tensor,
+    occlusion: Tensor,
+    edge_weight: Tensor,
+    query_bias: Tensor,
+    key_bias: Tensor,
+    value_bias: Tensor,
+    gamma: Tensor,
+    strip_rows: int,
+    mode: AttentionMode,
+    align_corners: bool = False,
+) -> Tensor:
+    """EIMHSA with the warp inside: the target's maps are projected once, and gathered along the flow in every frame.
+
+    With o the occlusion: `k = o warp(key) + key_bias`, `v = o warp(value) + value_bias`, `x = o warp(features)`,
+    `e = warp(edge)`, which the occlusion leaves alone. "released": `q = o warp(query) + query_bias`, `k` gains
+    `e edge_weight`, and `out_j = sum_i softmax_j(q_i . k_j) v_i`. "edge-query": `q = e edge_weight + query_bias` and
+    `out_i = sum_j softmax_j(q_i . k_j) v_j`. Scores are not scaled.
+
+    Convention:
+        flow is absolute, backward, (x, y) in [-1, 1]. align_corners=False: -1 is the outer edge of the first pixel;
+        True: its centre. Outside the map is zero, and so is a sample with a non-finite coordinate. Strip s holds the
+        rows `s * strip_rows ... (s + 1) * strip_rows - 1`, row-major.
+
+    Args:
+        query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution, without its bias;
+            None in "edge-query".
+        key, value, features: `[B, H, W, D]`, `[B, H, W, C]`, `[B, H, W, C]`: float16, bfloat16, float32 or float64,
+            one type for all maps, any strides. 16-bit maps are computed in float32.
+        edge: `[B, H, W]`, float32 (float64 beside float64 maps), like all that follows.
+        flow: `[B, h, w, 2]`; occlusion: `[B, h, w]`; h is a multiple of `strip_rows`.
+        edge_weight: `[D]`, the edge's convolution to the key ("released") or to the query ("edge-query").
+        query_bias, key_bias: `[D]`, sums of the biases of all convolutions behind the query and the key.
+        value_bias: `[C]`. gamma: `[1]`.
+        strip_rows: rows of a strip.
+        mode: "released" or "edge-query".
+        align_corners: see the convention.
+
+    Returns:
+        `gamma * out + x`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
+
+    Raises:
+        ShapeError: the sizes do not belong together, or h is no multiple of `strip_rows`.
+        DtypeError: a type that is not above, or different types together.
+        OptionError: another mode, or a query that the mode lacks or has no use for.
+    """
+    _check_options(query, mode)
+    maps = {"key": key, "value": value, "features": features, **({} if query is None else {"query": query})}
+    others = {"edge": edge, "flow": flow, "occlusion": occlusion, "edge_weight": edge_weight}
+    others |= {"query_bias": query_bias, "key_bias": key_bias, "value_bias": value_bias, "gamma": gamma}
+    _check_types(maps, others)
+    _check_shapes(maps, others, strip_rows)
+    return torch.ops.eamfmeg.edge_attention(
+        query, key, value, features, edge, flow, occlusion, edge_weight, query_bias, key_bias, value_bias, gamma,
+        strip_rows, mode, align_corners,
+    )  # fmt: skip
+
+
+def _check_options(query: Tensor | None, mode: str) -> None:
+    if mode not in ("released", "edge-query"):
+        raise OptionError(f"mode {mode!r}", "'released' or 'edge-query'", "Take the mode that the weights came with.")
+    if (query is None) == (mode == "released"):
+        came = "no query" if query is None else f"query is {describe(query)}"
+        wanted = "a query" if query is None else "None, since the edge asks"
+        raise OptionError(f"{came} in mode {mode!r}", wanted, "Choose the mode that fits the weights.")
+
+
+def _check_types(maps: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    dtype = maps["features"].dtype
+    for name, x in maps.items():
+        check_dtype(name, x, FLOATS)
+        if x.dtype != dtype:
+            raise DtypeError(f"{name} is {describe(x)}", f"{dtype} as features", "Convert one of them with .to(...).")
+    for name, x in others.items():
+        check_dtype(name, x, (torch.float64,) if dtype == torch.float64 else (torch.float32,))
+
+
+def _check_shapes(maps: dict[str, Tensor], others: dict[str, Tensor], strip_rows: int) -> None:
+    for name, x in maps.items():
+        check_rank(name, x, "BHWD" if name in ("query", "key") else "BHWC")
+    for name, layout in {"edge": "BHW", "flow": "BhwX", "occlusion": "Bhw"}.items():
+        check_rank(name, others[name], layout)
+    batch, height, width, dim = maps["key"].shape
+    channels, (h, w) = maps["features"].shape[3], others["occlusion"].shape[1:]
+    wanted = {"value": (batch, height, width, channels), "features": (batch, height, width, channels)}
+    wanted |= {"query": (batch, height, width, dim), "edge": (batch, height, width)}
+    wanted |= {"flow": (batch, h, w, 2), "occlusion": (batch, h, w), "value_bias": (channels,), "gamma": (1,)}
+    wanted |= dict.fromkeys(("edge_weight", "query_bias", "key_bias"), (dim,))
+    for name, x in (maps | others).items():
+        if tuple(x.shape) != wanted.get(name, tuple(x.shape)):
+            raise ShapeError(f"{name} is {describe(x)}", str(list(wanted[name])), "All sizes must belong together.")
+    if height == 0 or width == 0:
+        raise ShapeError(f"key is {describe(maps['key'])}", "at least one pixel", "There is nothing to gather from.")
+    if strip_rows < 1 or h % strip_rows:
+        raise ShapeError(
+            f"flow is {describe(others['flow'])}", f"a height that is a multiple of {strip_rows} rows", "Pad the map."
+        )
+
+
+def _fake(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, edge: Tensor, *rest: Any) -> Tensor:
+    batch, height, width = rest[1].shape
+    return torch.empty((batch, height, width, features.shape[3]), dtype=features.dtype, device=features.device)
+
+
+def _takes(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *rest: Any) -> bool:
+    maps = (key, value, features) if query is None else (query, key, value, features)
+    alike = all(x.dtype == features.dtype for x in maps)
+    return alike and features.dtype in _FAST and all(x.dtype == torch.float32 for x in rest[:8])
+
+
+_FAST = (torch.float16, torch.bfloat16, torch.float32)
+_CPU = cpu_room(native.edge_attention_cpu, MUTANTS, _takes)
+_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _takes)
+_TRITON = triton_room("edge_attention", MUTANTS, _takes)
+
+OP = Op(
+    name="edge_attention",
+    public=edge_attention,
+    reference=_reference,
+    fake=_fake,
+    overload=register(
+        "edge_attention(Tensor? query, Tensor key, Tensor value, Tensor features, Tensor edge, Tensor flow, "
+        "Tensor occlusion, Tensor edge_weight, Tensor query_bias, Tensor key_bias, Tensor value_bias, Tensor gamma, "
+        "int strip_rows, str mode, bool align_corners) -> Tensor",
+        reference=_reference,
+        fake=_fake,
+        on_cpu=[_CPU],
+        on_cuda=[_TRITON, _CUDA],
+    ),
+    samples=samples,
+    refusals=refusals,
+    sized=sized,
+    network=network,
+    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
+)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eamfmeg_fast.kernels.antialias_down.reference import antialias_down, gaussian_kernel
-from eamfmeg_fast.kernels.edge_attention import strip_attention
+from eamfmeg_fast.kernels.edge_attention.reference import strip_attention
 from eamfmeg_fast.kernels.geometry import affine_of, affine_ratio, axis, identity_grid
 from eamfmeg_fast.kernels.soft_argmax.reference import soft_argmax
 from eamfmeg_fast.kernels.to_image.reference import to_image
