@@ -1,0 +1,117 @@
+"""Runs jobs in child processes. A kernel that corrupts the device or never ends costs its own job, not the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Job = dict[str, Any]
+_JOB_S = 60.0
+
+
+class _Child:
+    """One worker process: a job in as a line, its result out as a line."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._words = tempfile.TemporaryFile("w+", errors="replace")
+        command = [sys.executable, "-P", "-m", "gpu.worker"]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
+        )
+
+    def ask(self, job: Job, seconds: float) -> dict[str, Any]:
+        """The result of `job`, {"error": ...} where there is none."""
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.start()
+        try:
+            self._send(json.dumps(job))
+            line = self._process.stdout.readline() if self._process.stdout else ""
+        except OSError:
+            line = ""
+        finally:
+            timed_out = not timer.is_alive()
+            timer.cancel()
+        if line:
+            return dict(json.loads(line))
+        self._process.wait()
+        return {"error": f"stopped after {seconds:.0f} s" if timed_out else f"its process died: {self._last_words()}"}
+
+    def _send(self, line: str) -> None:
+        if self._process.stdin:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        return self._words.read()[-600:]
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._words):
+            if pipe:
+                pipe.close()
+
+
+def processes_for(jobs: int) -> int:
+    """How many workers: the processors of this machine but for two, since a job compiles more than it computes."""
+    return max(1, min(jobs, 12, (os.cpu_count() or 2) - 2))
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    deadline: float,
+    each: Callable[[Job, dict[str, Any]], None],
+    processes: int | None = None,
+    job_s: float = _JOB_S,
+) -> None:
+    """Run all jobs; `each(job, result)` is called as they end, one at a time.
+
+    Args:
+        jobs: read by gpu/worker.py. The first are begun first.
+        deadline: of `time.monotonic()`; jobs that have not ended by then have {"error": ...} as result.
+        processes: as many at a time; `processes_for` by default.
+        job_s: longest time of one job.
+    """
+    waiting: queue.Queue[Job] = queue.Queue()
+    for job in jobs:
+        waiting.put(job)
+    lock, count = threading.Lock(), processes or processes_for(len(jobs))
+    threads_each = str(max(1, (os.cpu_count() or 1) // count))
+    # Inductor's own pool of compilers in each of our processes would be one pool too many.
+    environment = {**os.environ, "OMP_NUM_THREADS": threads_each, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
+    def work() -> None:
+        child: _Child | None = None
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except queue.Empty:
+                break
+            left = deadline - time.monotonic()
+            if left <= 0:
+                result = {"error": "not begun: out of time"}
+            else:
+                child = child if child and child.alive() else _Child(environment)
+                result = child.ask(job, min(job_s, left))
+            with lock:
+                each(job, result)
+        if child:
+            child.stop()
+
+    threads = [threading.Thread(target=work) for _ in range(min(count, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
