@@ -105,12 +105,8 @@ def extensions() -> list[Extension]:
     wanted[0].optional = True
     if os.environ.get("EAMFMEG_CUDA") == "1":
         find_nvcc()
-        link = [f"-L{home}/{folder}" for home in cuda_homes() for folder in ("lib64", "lib")] + [
-            "-lcudart_static",
-            "-ldl",
-            "-lrt",
-            "-lpthread",
-        ]
+        link = [f"-L{home}/{folder}" for home in cuda_homes() for folder in ("lib64", "lib")]
+        link += ["-lcudart_static", "-ldl", "-lrt", "-lpthread"]
         wanted.append(extension("_cuda", [], [("EAMFMEG_CUDA", "1")], link=link))
     return wanted
 

@@ -15,6 +15,8 @@ from eamfmeg_fast.kernels.registry import Op, operators
 from eamfmeg_fast.kernels.side_build import SideLibrary, build_cuda, build_cuda_on_host
 
 REHEARSAL = "EAMFMEG_GPU_REHEARSAL"
+ONLY = "EAMFMEG_GPU_ONLY"
+"""Names of operators with commas between them; not set: all."""
 
 
 @dataclass(frozen=True)
@@ -85,5 +87,6 @@ def here() -> Machine:
 def in_order() -> list[tuple[str, Op]]:
     """All operators, those that decide the speed of a frame first: a run that is cut short has measured them."""
     first = ("edge_attention", "warp_occlude", "dense_motion", "upsample_conv")
-    known = operators()
+    only = [name for name in os.environ.get(ONLY, "").split(",") if name]
+    known = {name: op for name, op in operators().items() if not only or name in only}
     return sorted(known.items(), key=lambda item: first.index(item[0]) if item[0] in first else len(first))

@@ -15,6 +15,7 @@ from typing import Any
 
 Job = dict[str, Any]
 _JOB_S = 60.0
+_WORKER = "gpu.worker"
 
 
 class _Child:
@@ -22,7 +23,7 @@ class _Child:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._words = tempfile.TemporaryFile("w+", errors="replace")
-        command = [sys.executable, "-P", "-m", "gpu.worker"]
+        command = [sys.executable, "-P", "-m", _WORKER]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
         )

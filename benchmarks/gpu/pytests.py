@@ -44,7 +44,7 @@ def tests(report: Report, machine: Machine, deadline: float) -> None:
     rooms = "tests/kernels/test_every_room.py"
     count = {room: sum(room in op.rooms for op in operators().values()) for room in ("cuda", "triton")}
     parts = [Part(room, (rooms, "-k", f"{room} and not mutants"), 2 * count[room]) for room in count if count[room]]
-    parts.append(Part("marked gpu", ("-m", "gpu", *marked(ROOT / "tests")), 1))
+    parts.append(Part("marked gpu", ("-m", "gpu", *marked(ROOT / "tests")), len(operators())))
     _run_parts(report, parts, deadline)
 
 

@@ -57,7 +57,7 @@ def _with_grad(value: Any) -> Any:
 
 @pytest.mark.parametrize(("op", "room"), [(op, room) for op in OPS.values() for room in ("cuda", "triton")])
 def test_a_captured_graph_computes_with_new_inputs(op: Op, room: str) -> None:
-    """A room queues its work on the current stream and waits for nothing: it can be captured, and replayed on other data."""
+    """A room queues its work on the current stream and waits for nothing: it can be replayed, on other data too."""
     sample = op.sized(1, 4, 6, 5, torch.float32, 3)
     fresh = op.sized(1, 4, 6, 5, torch.float32, 3 + 60)
     if room not in op.rooms or not op.rooms[room].takes(*sample.args):
