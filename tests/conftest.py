@@ -46,6 +46,12 @@ if importlib.util.find_spec("hypothesis") is None:
     sys.modules["hypothesis.strategies"] = sys.modules["hypothesis"].strategies = _NoHypothesis("hypothesis.strategies")
 
 
+def pytest_collection_finish() -> None:
+    """The stand-in has done its work: PyTorch looks for the real one later."""
+    for name in [name for name, module in sys.modules.items() if isinstance(module, _NoHypothesis)]:
+        del sys.modules[name]
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
