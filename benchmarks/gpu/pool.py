@@ -88,31 +88,46 @@ def run_jobs(
     waiting: queue.Queue[Job] = queue.Queue()
     for job in jobs:
         waiting.put(job)
-    lock, count = threading.Lock(), processes or processes_for(len(jobs))
-    threads_each = str(max(1, (os.cpu_count() or 1) // count))
-    # Inductor's own pool of compilers in each of our processes would be one pool too many.
-    environment = {**os.environ, "OMP_NUM_THREADS": threads_each, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    lock, count = threading.Lock(), min(processes or processes_for(len(jobs)), len(jobs))
 
-    def work() -> None:
-        child: _Child | None = None
-        while True:
-            try:
-                job = waiting.get_nowait()
-            except queue.Empty:
-                break
-            left = deadline - time.monotonic()
-            if left <= 0:
-                result = {"error": "not begun: out of time"}
-            else:
-                child = child if child and child.alive() else _Child(environment)
-                result = child.ask(job, min(job_s, left))
-            with lock:
-                each(job, result)
-        if child:
-            child.stop()
+    def tell(job: Job, result: dict[str, Any]) -> None:
+        with lock:
+            each(job, result)
 
-    threads = [threading.Thread(target=work) for _ in range(min(count, len(jobs)))]
+    arguments = (waiting, _environment(count), deadline, job_s, tell)
+    threads = [threading.Thread(target=_work, args=arguments) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _environment(count: int) -> dict[str, str]:
+    """Of one of `count` workers. Inductor's own pool of compilers in each of them would be one pool too many."""
+    threads = max(1, (os.cpu_count() or 1) // max(1, count))
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
+
+def _work(
+    waiting: queue.Queue[Job],
+    environment: dict[str, str],
+    deadline: float,
+    job_s: float,
+    tell: Callable[[Job, dict[str, Any]], None],
+) -> None:
+    """Do what waits, with one child at a time."""
+    child: _Child | None = None
+    while True:
+        try:
+            job = waiting.get_nowait()
+        except queue.Empty:
+            break
+        left = deadline - time.monotonic()
+        if left <= 0:
+            tell(job, {"error": "not begun: out of time"})
+            continue
+        if child is None or not child.alive():
+            child = _Child(environment)
+        tell(job, child.ask(job, min(job_s, left)))
+    if child:
+        child.stop()
