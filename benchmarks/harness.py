@@ -104,9 +104,8 @@ def graph_turn(calls: Sequence[Call]) -> Turn:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(_WARMUPS):
-            for call in dict.fromkeys(calls):
-                call()
+        for call in [*calls, *calls, *calls][:_WARMUPS]:
+            call()
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

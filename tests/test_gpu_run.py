@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -88,29 +89,35 @@ def test_a_stage_in_its_own_process(
     (tmp_path / "trial.py").write_text(_MODULE)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{root / 'benchmarks'}")
     start = time.monotonic()
-    row = run.run_stage(Stage(name, 9, 1), 1.5, tmp_path, tmp_path / "so_far.json", module="trial")
+    monkeypatch.setattr(run, "_LOOK_S", 0.5)
+    seen: list[dict[str, Any]] = []
+    row = run.run_stage(Stage(name, 9, 1), 1.5, tmp_path, tmp_path / "so_far.json", seen.append, module="trial")
     assert time.monotonic() - start < 20
     assert row["seen"] == 1
+    if name == "hangs":
+        assert seen[-1]["seen"] == 1 and seen[-1]["status"] == "running"
     assert (row["status"] == "passed") == (name == "green")
     assert word in " ".join(row["faults"])
 
 
-def test_late_stages_keep_their_time() -> None:
-    assert sum(stage.least_s for stage in STAGES) <= 450 * 0.75
+@pytest.mark.parametrize("together", [False, True])
+def test_late_stages_keep_their_time(together: bool) -> None:
+    planned = run.groups([stage.name for stage in STAGES], together)
+    assert sum(planned, []) == list(STAGES) and (len(planned) < len(STAGES)) == together
     left = 450.0
-    for stage in STAGES:
-        seconds = run.limits(stage, left)
-        assert stage.least_s <= seconds <= stage.most_s
-        left -= seconds
+    for i, group in enumerate(planned):
+        given = run.limits(group, planned[i + 1 :], left)
+        assert all(stage.least_s <= given[stage.name] <= stage.most_s for stage in group)
+        left -= max(given.values())
     assert left >= 0
-    assert run.limits(STAGES[0], 10.0) < 0
+    assert max(run.limits(planned[0], planned[1:], 10.0).values()) < 0
 
 
 def _fake_stages(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, str]) -> list[dict[str, Any]]:
     """All stages pass at once but for those in `statuses`; returns what was on disk when each began."""
     on_disk: list[dict[str, Any]] = []
 
-    def fake(stage: Stage, seconds: float, folder: Path, so_far: Path) -> dict[str, Any]:
+    def fake(stage: Stage, seconds: float, folder: Path, so_far: Path, seen: Any) -> dict[str, Any]:
         on_disk.append(json.loads(so_far.read_text()))
         return {"status": statuses.get(stage.name, "passed"), "seconds": 0.0, "faults": []}
 
@@ -124,12 +131,26 @@ def _names() -> list[str]:
     return [stage.name for stage in STAGES]
 
 
+@pytest.mark.slow
+def test_a_run_that_is_told_to_stop_leaves_what_it_knew(root: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'benchmarks'}"}
+    command = [sys.executable, "-P", "-m", "gpu.run", "--rehearse", "--only", "identity", "--out", str(tmp_path)]
+    process = subprocess.Popen([*command, "--stages", "accuracy"], env=environment, stdout=subprocess.DEVNULL)
+    path, end = tmp_path / "gpu-rehearsal.json", time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(20) == 1
+    assert json.loads(path.read_text())["stages"]["accuracy"]["status"] in ("not run", "running", "passed")
+
+
 def test_a_failed_stage_is_kept_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_disk = _fake_stages(monkeypatch, {"accuracy": "failed"})
     result = run.run_all(_names(), 450, tmp_path / "r.json", {"device": "x"})
     assert len(on_disk) == len(STAGES) and not result["passed"]
     assert on_disk[2]["stages"]["accuracy"]["status"] == "failed"
     assert on_disk[2]["stages"]["rest"]["status"] == "not run"
+    assert [stage.name for stage in STAGES] == list(result["stages"])
     assert json.loads((tmp_path / "r.json").read_text()) == result
 
 
@@ -151,7 +172,9 @@ def test_exit_codes(
     _fake_stages(monkeypatch, statuses)
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(run.torch.cuda, "get_device_name", lambda: "A Device")
-    for name in (run.ONLY, run.REHEARSAL):
+    monkeypatch.setattr(run.torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(total_memory=8 << 30))
+    monkeypatch.setattr(run.signal, "signal", lambda *arguments: None)
+    for name in (run.ONLY, run.REHEARSAL, run.WORKERS):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(sys, "argv", ["run", "--out", str(tmp_path), *arguments])
     assert run.main() == code

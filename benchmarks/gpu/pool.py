@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Job = dict[str, Any]
+WORKERS = "EAMFMEG_GPU_WORKERS"
 _JOB_S = 60.0
 _WORKER = "gpu.worker"
 
@@ -65,11 +66,6 @@ class _Child:
                 pipe.close()
 
 
-def processes_for(jobs: int) -> int:
-    """How many workers: the processors of this machine but for two, since a job compiles more than it computes."""
-    return max(1, min(jobs, 12, (os.cpu_count() or 2) - 2))
-
-
 def run_jobs(
     jobs: Sequence[Job],
     deadline: float,
@@ -82,13 +78,13 @@ def run_jobs(
     Args:
         jobs: read by gpu/worker.py. The first are begun first.
         deadline: of `time.monotonic()`; jobs that have not ended by then have {"error": ...} as result.
-        processes: as many at a time; `processes_for` by default.
+        processes: as many at a time; by default what gpu/run.py says that the machine bears.
         job_s: longest time of one job.
     """
     waiting: queue.Queue[Job] = queue.Queue()
     for job in jobs:
         waiting.put(job)
-    lock, count = threading.Lock(), min(processes or processes_for(len(jobs)), len(jobs))
+    lock, count = threading.Lock(), min(processes or int(os.environ.get(WORKERS, "1")), len(jobs))
 
     def tell(job: Job, result: dict[str, Any]) -> None:
         with lock:

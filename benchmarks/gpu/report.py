@@ -69,13 +69,23 @@ class Report:
 
 def outcome(path: Path, code: int | None, seconds: float, words: str) -> dict[str, Any]:
     """A stage's row from what its process left: code None means that it was stopped for time."""
-    try:
-        left = json.loads(path.read_text())
-    except (OSError, ValueError):
-        left = {"finished": False, "faults": [], "found": {}}
+    left = _left(path)
     faults = list(left["faults"])
     if code is None:
         faults.append(f"stopped after {seconds:.0f} s")
     elif code != 0 or not left["finished"]:
         faults.append(f"its process ended with {code}: {words[-1500:]}")
     return {"status": "failed" if faults else "passed", "seconds": seconds, "faults": faults, **left["found"]}
+
+
+def running(path: Path, seconds: float) -> dict[str, Any]:
+    """The row of a stage that has not ended."""
+    left = _left(path)
+    return {"status": "running", "seconds": seconds, "faults": left["faults"], **left["found"]}
+
+
+def _left(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {"finished": False, "faults": [], "found": {}}

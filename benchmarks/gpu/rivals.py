@@ -39,6 +39,8 @@ def rivals(op: Op, args: tuple[Any, ...]) -> dict[str, Rival]:
         found["grid_sample and SDPA"] = Rival(_attention(_sdpa))
         found["grid_sample and SDPA, compiled"] = Rival(_attention(_sdpa, compiled=True), compiled=True)
         found["grid_sample and FlexAttention, compiled"] = Rival(_attention(_flex, compiled=True), compiled=True)
+        alone = torch.compile(_flex, dynamic=False)
+        found["grid_sample, then compiled FlexAttention"] = Rival(_attention(alone), compiled=True)
     return found
 
 

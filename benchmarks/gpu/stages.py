@@ -18,11 +18,13 @@ class Stage:
     Attributes:
         most_s: its share of the time.
         least_s: what is kept for it when stages before it take long.
+        beside: it times nothing, and runs beside the stage before it where there are processors for both.
     """
 
     name: str
     most_s: float
     least_s: float
+    beside: bool = False
 
 
 # What is known first is worth most: errors, then speeds, then what other machines can test as well.
@@ -30,11 +32,11 @@ STAGES = (
     Stage("device", 30, 15),
     Stage("accuracy", 110, 40),
     Stage("roofline", 30, 15),
-    Stage("operators", 150, 60),
-    Stage("tests", 110, 40),
-    Stage("mutants", 120, 50),
-    Stage("sanitizer", 90, 45),
-    Stage("rest", 60, 25),
+    Stage("operators", 180, 60),
+    Stage("mutants", 150, 50),
+    Stage("tests", 120, 40, beside=True),
+    Stage("sanitizer", 120, 45, beside=True),
+    Stage("rest", 90, 25, beside=True),
 )
 
 
