@@ -77,6 +77,7 @@ def find_sanitizer() -> str | None:
     """Path of compute-sanitizer."""
     nvcc = find_nvcc()
     homes = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")), *([Path(nvcc).resolve().parents[1]] if nvcc else [])]
+    homes += sorted(Path("/usr/local").glob("cuda-*"))
     places = [os.environ.get("PATH", ""), *(f"{h}/{d}" for h in homes for d in ("bin", "compute-sanitizer"))]
     return shutil.which("compute-sanitizer", path=os.pathsep.join(places))
 

@@ -24,7 +24,7 @@ from gpu.rivals import Maker, copy_of, rivals
 
 _WARM_CALLS, _MOST_COPIES = 20, 128
 _SECONDS = {"warm": 0.3, "cold": 0.3, "launched": 0.15}
-_COMPILE_S, _JOB_S = 75.0, 40.0
+_COMPILE_S, _JOB_S = 75.0, 60.0
 _COPY = "copy of as many bytes"
 
 
