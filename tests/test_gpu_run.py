@@ -198,6 +198,10 @@ for line in sys.stdin:
         os._exit(1)
     if job["do"] == "hang":
         time.sleep(60)
+    if job["do"] == "break":
+        print(json.dumps({"error": "an illegal address", "broken": True}), flush=True)
+        time.sleep(0.2)
+        break
     print(json.dumps({"pid": os.getpid()}), flush=True)
 """
 
@@ -208,12 +212,13 @@ def test_a_job_that_kills_its_worker_costs_only_itself(
     (tmp_path / "trial_worker.py").write_text(_WORKER)
     monkeypatch.setattr(pool, "_WORKER", "trial_worker")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    jobs = [{"do": "ok"}, {"do": "die"}, {"do": "ok"}, {"do": "hang"}, {"do": "ok"}]
+    jobs = [{"do": "ok"}, {"do": "die"}, {"do": "ok"}, {"do": "hang"}, {"do": "ok"}, {"do": "break"}, {"do": "ok"}]
     results: list[dict[str, Any]] = []
     pool.run_jobs(jobs, time.monotonic() + 30, lambda job, result: results.append(result), processes=1, job_s=1.0)
-    assert ["error" in result for result in results] == [False, True, False, True, False]
+    assert ["error" in result for result in results] == [False, True, False, True, False, True, False]
     assert "an illegal access" in results[1]["error"] and "stopped" in results[3]["error"]
-    assert len({results[i]["pid"] for i in (0, 2, 4)}) == 3
+    assert results[5] == {"error": "an illegal address"}
+    assert len({results[i]["pid"] for i in (0, 2, 4, 6)}) == 4
 
 
 def test_jobs_after_the_deadline_are_no_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,12 @@ class _Child:
         finally:
             timed_out = not timer.is_alive()
             timer.cancel()
-        if line:
-            return dict(json.loads(line))
+        # Whoever is ended while writing leaves half a line.
+        if line.endswith("\n"):
+            result = dict(json.loads(line))
+            if result.pop("broken", False):
+                self._process.wait()
+            return result
         self._process.wait()
         return {"error": f"stopped after {seconds:.0f} s" if timed_out else f"its process died: {self._last_words()}"}
 

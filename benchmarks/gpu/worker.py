@@ -97,9 +97,10 @@ def main() -> None:
     machine = here()
     for line in sys.stdin:
         result = answer(machine, json.loads(line))
-        answers.write(json.dumps(plain(result)) + "\n")
+        broken = "error" in result and _broken(machine)
+        answers.write(json.dumps(plain({**result, "broken": broken})) + "\n")
         answers.flush()
-        if "error" in result and _broken(machine):
+        if broken:
             break
     answers.flush()
     # The handles of a broken device cannot be put away in order.
