@@ -227,6 +227,16 @@ def test_jobs_after_the_deadline_are_no_passes(monkeypatch: pytest.MonkeyPatch) 
     assert len(results) == 2 and all("not begun" in result["error"] for result in results)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lost_job_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_process(environment: dict[str, str]) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(pool, "_Child", no_process)
+    with pytest.raises(RuntimeError, match="2 of 2 jobs"):
+        pool.run_jobs([{}, {}], time.monotonic() + 5, lambda job, result: None, processes=2)
+
+
 @pytest.mark.slow
 def test_the_stages_run_on_the_cpu(root: Path, tmp_path: Path) -> None:
     """A rehearsal: the same code with the CUDA room on the host. Its figures mean nothing, and it is no pass."""

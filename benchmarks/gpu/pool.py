@@ -84,15 +84,21 @@ def run_jobs(
         deadline: of `time.monotonic()`; jobs that have not ended by then have {"error": ...} as result.
         processes: as many at a time; by default what gpu/run.py says that the machine bears.
         job_s: longest time of one job.
+
+    Raises:
+        RuntimeError: a job has no result.
     """
     waiting: queue.Queue[Job] = queue.Queue()
     for job in jobs:
         waiting.put(job)
     lock, count = threading.Lock(), min(processes or int(os.environ.get(WORKERS, "1")), len(jobs))
 
+    told: list[Job] = []
+
     def tell(job: Job, result: dict[str, Any]) -> None:
         with lock:
             each(job, result)
+            told.append(job)
 
     arguments = (waiting, _environment(count), deadline, job_s, tell)
     threads = [threading.Thread(target=_work, args=arguments) for _ in range(count)]
@@ -100,6 +106,8 @@ def run_jobs(
         thread.start()
     for thread in threads:
         thread.join()
+    if len(told) != len(jobs):
+        raise RuntimeError(f"{len(jobs) - len(told)} of {len(jobs)} jobs were lost")
 
 
 def _environment(count: int) -> dict[str, str]:
