@@ -11,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -45,7 +46,8 @@ class BuildExt(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Build one extension module."""
         if ext.name.endswith("._cuda"):
-            ext.extra_objects += [self._nvcc(str(source)) for source in sources("cuda.cu")]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                ext.extra_objects += pool.map(self._nvcc, map(str, sources("cuda.cu")))
         super().build_extension(ext)
 
     def _nvcc(self, source: str) -> str:
@@ -67,7 +69,10 @@ def sources(ending: str) -> list[Path]:
 def extension(name: str, files: list[Path], macros: list[tuple[str, str | None]], **extra: list[str]) -> Extension:
     """One extension module around csrc/bindings.cpp."""
     import pybind11
+    from pybind11.setup_helpers import ParallelCompile
 
+    # One file after the other, the build would take a core's minutes. EAMFMEG_BUILD_JOBS limits it.
+    ParallelCompile("EAMFMEG_BUILD_JOBS").install()
     stamp = runpy.run_path(str(HERE / "kernels" / "source_hash.py"))["source_hash"](HERE / "csrc")
     flags = FLAGS + OPENMP
     return Extension(
@@ -100,7 +105,8 @@ def extensions() -> list[Extension]:
     wanted[0].optional = True
     if os.environ.get("EAMFMEG_CUDA") == "1":
         find_nvcc()
-        link = [f"-L{home}/lib64" for home in cuda_homes()] + ["-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+        link = [f"-L{home}/{folder}" for home in cuda_homes() for folder in ("lib64", "lib")]
+        link += ["-lcudart_static", "-ldl", "-lrt", "-lpthread"]
         wanted.append(extension("_cuda", [], [("EAMFMEG_CUDA", "1")], link=link))
     return wanted
 

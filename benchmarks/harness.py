@@ -6,12 +6,17 @@ import contextlib
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 _WARMUP_S = 0.2
+_WARMUPS = 3
+_HOST_TURN_MS, _DEVICE_TURN_MS = 0.5, 1.0
+
+Call = Callable[[], object]
+Turn = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -39,35 +44,91 @@ def pinned(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def interleave(variants: Mapping[str, Callable[[], object]], seconds: float = 3.0) -> dict[str, Timing]:
-    """Run all variants in turn, round after round, for about `seconds`; what slows the machine slows all of them.
+def interleave(variants: Mapping[str, Call], seconds: float = 3.0) -> dict[str, Timing]:
+    """Run all variants in turn on the CPU, round after round, for about `seconds`; see `take_turns`."""
+    return take_turns({name: host_turn([call]) for name, call in variants.items()}, seconds)
 
-    Each turn repeats a variant until at least half a millisecond has passed, so that the clock is not what is measured.
+
+def take_turns(turns: Mapping[str, Turn], seconds: float) -> dict[str, Timing]:
+    """Take all turns, round after round, for about `seconds` and at least five rounds.
+
+    What slows the machine slows all of them.
     """
-    repeats = {name: _repeats(call) for name, call in variants.items()}
-    taken: dict[str, list[float]] = {name: [] for name in variants}
+    taken: dict[str, list[float]] = {name: [] for name in turns}
     gc.disable()
     end = time.perf_counter() + seconds
     try:
-        while time.perf_counter() < end or len(next(iter(taken.values()))) < 5:
-            for name, call in variants.items():
-                start = time.perf_counter()
-                for _ in range(repeats[name]):
-                    call()
-                taken[name].append((time.perf_counter() - start) / repeats[name] * 1e3)
+        while time.perf_counter() < end or len(next(iter(taken.values()), [0.0] * 5)) < 5:
+            for name, turn in turns.items():
+                taken[name].append(turn())
     finally:
         gc.enable()
     return {name: _timing(sorted(times)) for name, times in taken.items()}
 
 
-def _repeats(call: Callable[[], object]) -> int:
-    end = time.perf_counter() + _WARMUP_S
-    fastest = float("inf")
-    while time.perf_counter() < end or fastest == float("inf"):
+def host_turn(calls: Sequence[Call]) -> Turn:
+    """Milliseconds of one call by the host's clock: all calls, as often as fill half a millisecond."""
+
+    def once() -> float:
         start = time.perf_counter()
-        call()
-        fastest = min(fastest, time.perf_counter() - start)
-    return max(1, int(5e-4 / fastest))
+        for call in calls:
+            call()
+        return (time.perf_counter() - start) * 1e3
+
+    end = time.perf_counter() + _WARMUP_S
+    fastest = once()
+    while time.perf_counter() < end:
+        fastest = min(fastest, once())
+    repeats = max(1, int(_HOST_TURN_MS / fastest))
+    return lambda: sum(once() for _ in range(repeats)) / (repeats * len(calls))
+
+
+def launch_turn(calls: Sequence[Call]) -> Turn:
+    """Milliseconds of one call by the device's clock, each call launched from Python."""
+
+    def all_calls() -> None:
+        for call in calls:
+            call()
+
+    for _ in range(_WARMUPS):
+        all_calls()
+    return _device_turn(all_calls, len(calls))
+
+
+def graph_turn(calls: Sequence[Call]) -> Turn:
+    """Milliseconds of one call by the device's clock, all calls replayed from one CUDA graph: no launches from Python.
+
+    One call given many times is timed on a warm L2 cache, as the network leaves it; calls on as many copies of the
+    arguments as exceed the cache, on a cold one.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for call in [*calls, *calls, *calls][:_WARMUPS]:
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for call in calls:
+            call()
+    graph.replay()
+    return _device_turn(graph.replay, len(calls))
+
+
+def _device_turn(work: Call, calls: int) -> Turn:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+    def once(repeats: int) -> float:
+        start.record()
+        for _ in range(repeats):
+            work()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+    repeats = max(1, int(_DEVICE_TURN_MS / max(min(once(1) for _ in range(3)), 1e-3)))
+    return lambda: once(repeats) / (repeats * calls)
 
 
 def _timing(times: list[float]) -> Timing:

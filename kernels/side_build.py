@@ -1,4 +1,4 @@
-"""Builds csrc/ beside the installed library, without Python: with planted faults, sanitizers, or CUDA on the CPU."""
+"""Builds csrc/ beside the installed library, without Python: planted faults, sanitizers, CUDA on the CPU."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 _SWITCH = '#include "common/mutants.h"\nextern "C" void set_mutant(int n) { eamfmeg::mutant_number() = n; }\n'
 _FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-DEAMFMEG_MUTANTS")
+_NVCC_FLAGS = ("-std=c++17", "-O2", "-shared", "-Xcompiler=-fPIC", "-DEAMFMEG_MUTANTS")
+SIDE_LIBRARY = "side.so"
+"""Name of the library in its folder."""
 
 
 class SideLibrary:
@@ -62,24 +65,41 @@ def build_cuda_on_host(folder: Path, flags: Sequence[str] = ()) -> SideLibrary:
     return _build(folder, "*/*_cuda.cu", [f"-I{CSRC / 'host_shim'}", "-Wno-unknown-pragmas", *flags])
 
 
-def _build(folder: Path, pattern: str, flags: Sequence[str]) -> SideLibrary:
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
+def find_nvcc() -> str | None:
+    """Path of nvcc: on PATH, or under CUDA_HOME."""
+    home = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
+    return shutil.which("nvcc") or shutil.which("nvcc", path=str(home / "bin"))
+
+
+def build_cuda(folder: Path, arch: str) -> SideLibrary:
+    """All `*_cuda.cu` with their planted faults, for devices of one capability: "90".
+
+    Raises:
+        BackendError: no nvcc, or no checkout.
+    """
+    return _build(folder, "*/*_cuda.cu", [f"-arch=sm_{arch}"], find_nvcc() or "")
+
+
+def _build(folder: Path, pattern: str, flags: Sequence[str], nvcc: str | None = None) -> SideLibrary:
+    compiler = shutil.which(os.environ.get("CXX", "c++")) if nvcc is None else nvcc
     files = sorted(CSRC.glob(pattern))
-    if compiler is None or not files:
-        found = "no C++ compiler" if compiler is None else "no csrc/ beside this package"
-        raise BackendError(found, "a checkout and a compiler", "Install g++, and run this from a checkout.")
+    if not compiler or not files:
+        word = "C++ compiler" if nvcc is None else "nvcc"
+        found = "no csrc/ beside this package" if compiler else f"no {word}"
+        raise BackendError(found, "a checkout and a compiler", f"Install a {word}, and run this from a checkout.")
     switch = folder / "switch.cpp"
     switch.write_text(_SWITCH)
+    flags = [*(_FLAGS if nvcc is None else _NVCC_FLAGS), *flags]
     # One object for each file, side by side: on one core the whole build would take a minute.
     running = []
     for i, file in enumerate([*files, switch]):
-        command = [compiler, *_FLAGS, *flags, f"-I{CSRC}", "-x", "c++", "-c", str(file), "-o", str(folder / f"{i}.o")]
+        language = ["-x", "c++"] if nvcc is None else ["-x", "cu"]
+        command = [compiler, *flags, f"-I{CSRC}", *language, "-c", str(file), "-o", str(folder / f"{i}.o")]
         running.append(subprocess.Popen(command))
         if len(running) % (os.cpu_count() or 1) == 0:
             running[-1].wait()
     if any(process.wait() for process in running):
         raise BackendError("csrc/ does not compile", "", "The compiler's words are above.")
-    library = folder / "side.so"
     objects = [str(folder / f"{i}.o") for i in range(len(running))]
-    subprocess.run([compiler, "-shared", *flags, *objects, "-o", str(library)], check=True)
-    return SideLibrary(library)
+    subprocess.run([compiler, *flags, *objects, "-o", str(folder / SIDE_LIBRARY)], check=True)
+    return SideLibrary(folder / SIDE_LIBRARY)

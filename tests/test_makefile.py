@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -58,6 +59,30 @@ def test_without_a_gpu_the_gpu_script_says_not_run(root: Path, tmp_path: Path) -
     _fake_program(tmp_path / "python", "exit 1")
     run = _run(_copy(root, tmp_path), ".ci/gpu", GPU_PYTHON=str(tmp_path / "python"))
     assert run.returncode == 3 and run.stdout.startswith("NOT RUN")
+
+
+_PYTHON_WITH_DEVICE = """case "$*" in
+*is_available*) echo "90 A Device";;
+*build_ext*) echo "archs $EAMFMEG_CUDA_ARCHS, cuda $EAMFMEG_CUDA, $*"; exit {build};;
+*gpu.run*) echo "path $PYTHONPATH, $*"; exit {run};;
+*) echo "unexpected $*"; exit 99;; esac"""
+
+
+@pytest.mark.parametrize(("build", "run"), [(0, 0), (0, 1), (1, 1)])
+def test_the_gpu_script_builds_in_place_and_passes_on_what_the_run_says(
+    root: Path, tmp_path: Path, build: int, run: int
+) -> None:
+    """It installs nothing, and runs on when the build fails: the run then says what is missing."""
+    _fake_program(tmp_path / "python", _PYTHON_WITH_DEVICE.format(build=build, run=run))
+    folder = _copy(root, tmp_path)
+    done = _run(folder, ".ci/gpu", GPU_PYTHON=str(tmp_path / "python"), OUT="there", EAMFMEG_GPU_BUDGET_S="99")
+    assert done.returncode == run and "pip" not in done.stdout
+    assert "archs 90, cuda 1" in done.stdout and "--inplace --force" in done.stdout
+    assert f"path {folder}:{folder}/benchmarks" in done.stdout
+    assert re.search(r"-m gpu.run --out there --budget-s 9\d$", done.stdout, re.MULTILINE)
+    assert ("THE BUILD FAILED" in done.stdout) == bool(build)
+    again = _run(folder, ".ci/gpu", GPU_PYTHON=str(tmp_path / "python"))
+    assert ("--force" in again.stdout) == bool(build)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ import os
 import shutil
 
 import pytest
+import torch
 
-from eamfmeg_fast.kernels.side_build import SANITIZERS, SideLibrary, build_cpu, build_cuda_on_host
+from eamfmeg_fast.kernels.side_build import (
+    SANITIZERS,
+    SideLibrary,
+    build_cpu,
+    build_cuda,
+    build_cuda_on_host,
+    find_nvcc,
+)
 
 _SANITIZE = SANITIZERS if os.environ.get("EAMFMEG_SANITIZE") == "1" else ()
 
@@ -29,3 +37,12 @@ def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> SideLibrary:
     """All `*_cuda.cu` compiled for the CPU through the host shim, with -DEAMFMEG_MUTANTS."""
     _need_compiler()
     return build_cuda_on_host(tmp_path_factory.mktemp("cuda_on_host"), _SANITIZE)
+
+
+@pytest.fixture(scope="session")
+def cuda_with_faults(tmp_path_factory: pytest.TempPathFactory) -> SideLibrary:
+    """All `*_cuda.cu` compiled for the device that is here, with -DEAMFMEG_MUTANTS."""
+    if find_nvcc() is None:
+        pytest.skip("NOT RUN: no nvcc")
+    major, minor = torch.cuda.get_device_capability()
+    return build_cuda(tmp_path_factory.mktemp("cuda_with_faults"), f"{major}{minor}")

@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from eamfmeg_fast.errors import BackendError
+from eamfmeg_fast.kernels import side_build
 from eamfmeg_fast.kernels.registry import operators
+from eamfmeg_fast.kernels.side_build import build_cuda, find_nvcc
 
 _ARCHS = (80, 86, 89, 90, 100, 120)
 _TRITON = sorted(name for name, op in operators().items() if "triton" in op.rooms)
@@ -40,6 +44,22 @@ def test_triton_compiles_for_every_architecture_without_spills(name: str, tmp_pa
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     assert {capability for _, capability, _ in rows} == set(_ARCHS)
     assert not [row for row in rows if row[2]["spilled"]]
+
+
+@pytest.mark.slow
+def test_cuda_with_planted_faults_builds_and_says_when_it_cannot_launch(tmp_path: Path) -> None:
+    if find_nvcc() is None:
+        pytest.skip("NOT RUN: no nvcc")
+    library = build_cuda(tmp_path, "90").with_mutant(1)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="identity_cuda returned"):
+            library.identity_cuda(0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0)
+
+
+def test_without_nvcc_the_cuda_build_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_build, "find_nvcc", lambda: None)
+    with pytest.raises(BackendError, match="no nvcc"):
+        build_cuda(tmp_path, "90")
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_public_function_shape_and_dtype(op: Op, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("op", EVERY_OP)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_size(op: Op, data: st.DataObject) -> None:
     """Whatever the sizes are, the rule holds."""

@@ -53,11 +53,10 @@ class Runner:
             return {"mutant": mutant or 0}
         if self.on_host:
             return {"lib": self.request.getfixturevalue("cuda_on_host").with_mutant(mutant or 0)}
-        if self.room.name == "cuda" and mutant is not None:
-            pytest.skip("NOT RUN: planted faults on a device need a build with EAMFMEG_MUTANTS=1")
-        if mutant is None and not _SANITIZE:
+        library = "cuda_with_faults" if self.room.name == "cuda" else "faulty_library"
+        if mutant is None and (self.room.name == "cuda" or not _SANITIZE):
             return {}
-        return {"lib": self.request.getfixturevalue("faulty_library").with_mutant(mutant or 0)}
+        return {"lib": self.request.getfixturevalue(library).with_mutant(mutant or 0)}
 
     def library(self) -> Any:
         """The compiled library whose CPU room runs."""
