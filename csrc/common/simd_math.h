@@ -2,9 +2,9 @@
 namespace eamfmeg {
 namespace EAMFMEG_ISA {
 
-// e^x within 2 ulp; 0 below -86.99, infinity above 88.73, NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial
-// is the Taylor series to r^7, whose remainder is below 2^-27 there. It is doubled and the power halved: 2^128 is no float,
-// but the largest numbers are less than 2^128.
+// e^x within 2 ulp; 0 below -86.99, infinity above 88.73, NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2; the
+// polynomial is the Taylor series to r^7, whose remainder is below 2^-27 there. It is doubled and the power halved: 2^128
+// is no float, but the largest numbers are less than 2^128.
 inline Vf exp(Vf x) {
     // A NaN is the second operand of each: those come through.
     x = min(set(89.0f), max(set(-104.0f), x));

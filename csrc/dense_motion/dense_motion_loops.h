@@ -101,7 +101,7 @@ inline void motion_rows(const Motion& call, Mutant mutant) {
     const std::vector<float> turns = table_of_turns(call, mutant);
     std::vector<float> columns(static_cast<std::size_t>(width + Vf::kLanes));
     for (std::int64_t x = 0; x < width; ++x) columns[x] = pixel_axis(call, x, width, mutant);
-#pragma omp parallel for schedule(static) if (rows * width * call.motions() * 16 >= kWorthATeam)
+#pragma omp parallel for schedule(static) if (rows * width * call.motions() >= kWorthATeam)
     for (std::int64_t row = 0; row < rows; ++row) {
         MotionRun run;
         run.b = row / height;

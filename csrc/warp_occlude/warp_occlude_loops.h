@@ -64,6 +64,8 @@ inline void find_taps(const Warp<T>& call, std::int64_t b, std::int64_t y, std::
     taps.find(mutant);
 }
 
+constexpr std::int64_t kFewChannels = 3;
+
 // Four runs of channels and their weights.
 template <class T>
 struct Four {
@@ -94,12 +96,14 @@ inline void blend(T* out, const Four<T>& four, float times_sum, std::int64_t cha
     store(out + k, finished(fma(load(four.from[3] + k, rest), w3, lower)), rest);
 }
 
-// One channel: no vector is worth filling.
+// A few channels: no vector is worth filling.
 template <class T>
-inline void blend_one(T* out, const Four<T>& four, float times_sum) {
-    float sum = 0.0f;
-    for (int tap = 0; tap < 4; ++tap) sum += four.weight[tap] * to_float(*four.from[tap]);
-    from_float(sum * times_sum, *out);
+inline void blend_few(T* out, const Four<T>& four, float times_sum, std::int64_t channels) {
+    for (std::int64_t k = 0; k < channels; ++k) {
+        float sum = 0.0f;
+        for (int tap = 0; tap < 4; ++tap) sum += four.weight[tap] * to_float(four.from[tap][k]);
+        from_float(sum * times_sum, out[k]);
+    }
 }
 
 template <class T>
@@ -114,8 +118,8 @@ inline void blend_pixels(const Warp<T>& call, const T* picture, const T* nothing
             four.from[tap] = taps.inside[tap][i] ? pixel : nothing;
             four.weight[tap] = taps.weight[tap][i];
         }
-        if (channels == 1) {
-            blend_one(out, four, taps.times_sum[i]);
+        if (channels <= kFewChannels) {
+            blend_few(out, four, taps.times_sum[i], channels);
         } else if (taps.times_sum[i] == 1.0f) {
             blend<T, false>(out, four, 1.0f, channels);
         } else {

@@ -19,6 +19,7 @@ __all__ = ["OP", "dense_motion"]
 
 _MOST_MOTIONS = 64
 _MOST_PIXELS = 1 << 30
+_MOST_PICTURES = (1 << 16) - 1
 
 
 def dense_motion(
@@ -75,7 +76,8 @@ def _fake(mask_logits: Tensor, occlusion_logits: Tensor, affine: Tensor, pixel_g
 
 
 def _takes(mask_logits: Tensor, occlusion_logits: Tensor, affine: Tensor, pixel_grid: str) -> bool:
-    small = mask_logits.shape[3] <= _MOST_MOTIONS + 1 and occlusion_logits.numel() <= _MOST_PIXELS
+    few = mask_logits.shape[0] <= _MOST_PICTURES and occlusion_logits.numel() <= _MOST_PIXELS
+    small = few and mask_logits.shape[3] <= _MOST_MOTIONS + 1
     return small and mask_logits.dtype == torch.float32
 
 

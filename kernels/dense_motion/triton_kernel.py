@@ -24,6 +24,18 @@ def _axis(i, length, CENTRES: tl.constexpr, MUTANT: tl.constexpr):
 
 
 @triton.jit
+def _softmax(logits, k, MUTANT: tl.constexpr):
+    """Over the motions `k` of each pixel."""
+    if MUTANT != 1:
+        logits = logits - tl.max(logits, axis=1)[:, None]
+    share = tl.exp(logits)
+    counted = share
+    if MUTANT == 2:
+        counted = tl.where((k > 0)[None, :], share, 0.0)
+    return share / tl.sum(counted, axis=1)[:, None]
+
+
+@triton.jit
 def _turned(share, affine_ptr, k, moving, entry, ONE: tl.constexpr, MUTANT: tl.constexpr):
     """The masks' sum over one entry of A - I or b, for each pixel."""
     is_moving = (k > 0) & (k <= moving)
@@ -67,32 +79,23 @@ def dense_motion_kernel(
     pixels = height * width
     alive = pixel < pixels
     row, column = pixel // width, pixel % width
-    if MUTANT == 10:
-        logits_w = motions
-    at = b * logits_n + row.to(tl.int64) * logits_h + column.to(tl.int64) * logits_w
     known = alive[:, None] & (k < motions)[None, :]
+    across = logits_w
+    if MUTANT == 10:
+        across = motions
+    at = b * logits_n + row.to(tl.int64) * logits_h + column.to(tl.int64) * across
     logits = tl.load(logits_ptr + at[:, None] + k.to(tl.int64)[None, :] * logits_c, mask=known, other=float("-inf"))
-    logits = tl.where(alive[:, None], logits, 0.0)
-    if MUTANT != 1:
-        logits = logits - tl.max(logits, axis=1)[:, None]
-    share = tl.exp(logits)
-    total = tl.sum(share, axis=1)
-    if MUTANT == 2:
-        total = tl.sum(tl.where((k > 0)[None, :], share, 0.0), axis=1)
-    share = share / total[:, None]
+    share = _softmax(tl.where(alive[:, None], logits, 0.0), k, MUTANT)
     x, y = _axis(column, width, CENTRES, MUTANT), _axis(row, height, CENTRES, MUTANT)
     if MUTANT == 5:
         x, y = y, x
     moving = motions - 1
-    batch = b
-    if MUTANT == 9:
-        batch = b * 0
+    batch = b if MUTANT != 9 else b * 0
     move_x, move_y = _flow(share, affine_ptr + batch * moving * 6, k, moving, x, y, MUTANT)
     hidden_at = b * hidden_n + row.to(tl.int64) * hidden_h + column.to(tl.int64) * hidden_w
     hidden = tl.load(hidden_ptr + hidden_at, mask=alive, other=0.0)
     if MUTANT == 11:
         hidden = -hidden
-    last = b == pictures - 1
     if MUTANT == 13:
         alive = alive & ((pixel < pixels - 1) | (b < pictures - 1))
     out = b * pixels + pixel
@@ -100,7 +103,7 @@ def dense_motion_kernel(
     if MASKED:
         tl.store(mask_ptr + out[:, None] * motions + k[None, :], share, mask=alive[:, None] & (k < motions)[None, :])
     if MUTANT == 14:
-        alive = alive | (last & (pixel == pixels))
+        alive = alive | ((b == pictures - 1) & (pixel == pixels))
     tl.store(flow_ptr + out * 2, x + move_x, mask=alive)
     tl.store(flow_ptr + out * 2 + 1, y + move_y, mask=alive)
 

@@ -90,12 +90,9 @@ def warp_occlude_kernel(
     row, share_y = _axis(tl.where(somewhere, at_y, 0.0), height, ALIGN, MUTANT)
     if MUTANT == 5:
         somewhere = alive
-    kept = k < channels
-    if MUTANT == 11:
-        kept = k < channels - 1
-    batch = b
-    if MUTANT == 10:
-        batch = b * 0
+    forgotten: tl.constexpr = 1 if MUTANT == 11 else 0
+    kept = k < channels - forgotten
+    batch = b if MUTANT != 10 else b * 0
     first = features_ptr + batch * features_n
     total = _four(
         first, row, column, share_y, share_x, somewhere, height, width, features_h, features_w, k, kept, MUTANT
