@@ -103,21 +103,35 @@ def upsample_conv_kernel(
         tl.store(out_ptr + 4 * pixels * outer, 0.0)
 
 
-def upsample_conv_triton(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor | None, mutant: int = 0) -> None:
-    """Write the result into the contiguous `out`; `mutant` switches a planted fault on (tests only)."""
+def fold_phases(weight: Tensor, mutant: int = 0) -> Tensor:
+    """Sum `[O, C, 3, 3]` to the four phases' kernels `[16, C, O]`, of the same type; an engine does it once."""
+    outer, inner = weight.shape[:2]
+    folded = torch.empty((16, inner, outer), dtype=weight.dtype, device=weight.device)
+    blocks = triton.cdiv(inner * outer, _FOLD_BLOCK)
+    fold_kernel[(blocks,)](folded, weight, outer, inner, *weight.stride(), BLOCK=_FOLD_BLOCK, MUTANT=mutant)
+    return folded
+
+
+def upsample_conv_triton(
+    out: Tensor, features: Tensor, weight: Tensor, bias: Tensor | None, mutant: int = 0, folded: Tensor | None = None
+) -> None:
+    """Write the result into the contiguous `out`.
+
+    Args:
+        out: `[B, 2 H, 2 W, O]`; features: `[B, H, W, C]`; weight: `[O, C, 3, 3]`; bias: `[O]` or None; one type.
+        mutant: switches a planted fault on (tests only).
+        folded: `fold_phases(weight)`; without it the kernels are summed in this call.
+    """
     n, h, w, inner = features.shape
     outer = weight.shape[0]
     if features.numel() == 0:
         return
-    folded = torch.empty((16, inner, outer), dtype=features.dtype, device=features.device)
-    blocks = triton.cdiv(inner * outer, _FOLD_BLOCK)
-    fold_kernel[(blocks,)](folded, weight, outer, inner, *weight.stride(), BLOCK=_FOLD_BLOCK, MUTANT=mutant)
     tile = _tile(features.dtype, inner, outer)
     grid = (4 * triton.cdiv(n * h * w, tile["BLOCK_M"]), triton.cdiv(outer, tile["BLOCK_N"]))
     upsample_conv_kernel[grid](
         out,
         features,
-        folded,
+        fold_phases(weight, mutant) if folded is None else folded,
         features if bias is None else bias,
         n * h * w,
         h,
