@@ -154,22 +154,17 @@ def _tile(dtype: torch.dtype, inner: int, outer: int) -> dict[str, int]:
 
 
 def variants() -> list[Variant]:
-    """The launches of the up blocks of one frame, for compilation ahead of time."""
-    names = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
-    found = []
-    for dtype, kind in names.items():
-        found.append(_fold_variant(kind))
-        found += [_variant(dtype, kind, *sizes) for sizes in ((64, 256, 128), (128, 128, 64), (64, 35, 21))]
-    return found
-
-
-def _fold_variant(kind: str) -> Variant:
+    """The launches of the up blocks of one frame, for compilation ahead of time, and one of odd sizes."""
+    first, second, odd = (64, 256, 128), (128, 128, 64), (64, 35, 21)
+    half, bfloat = torch.float16, torch.bfloat16
+    launches = [(torch.float32, first), (half, first), (bfloat, first), (bfloat, second), (half, odd)]
     numbers = "outer inner stride_o stride_c stride_y stride_x".split()
-    signature = {"folded_ptr": kind, "weight_ptr": kind, **dict.fromkeys(numbers, "i32")}
-    return Variant(f"sums, {kind}", fold_kernel, signature, {"BLOCK": _FOLD_BLOCK, "MUTANT": 0})
+    signature = {"folded_ptr": "*fp32", "weight_ptr": "*fp32", **dict.fromkeys(numbers, "i32")}
+    fold = Variant("float32, sums", fold_kernel, signature, {"BLOCK": _FOLD_BLOCK, "MUTANT": 0})
+    return [fold, *(_variant(dtype, *sizes) for dtype, sizes in launches)]
 
 
-def _variant(dtype: torch.dtype, kind: str, size: int, inner: int, outer: int) -> Variant:
+def _variant(dtype: torch.dtype, size: int, inner: int, outer: int) -> Variant:
     # What a launch specialises on (a stride of 1, multiples of 16) is given here as the numbers themselves.
     numbers = {
         "inner": inner,
@@ -179,9 +174,10 @@ def _variant(dtype: torch.dtype, kind: str, size: int, inner: int, outer: int) -
         "stride_h": size * inner,
         "stride_n": size**2 * inner,
     }
+    kind = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}[dtype]
     pointers = dict.fromkeys("out_ptr features_ptr folded_ptr bias_ptr".split(), kind)
     integers = dict.fromkeys("pixels h w stride_bias".split(), "i32")
     constants: dict[str, Any] = {**numbers, "BIASED": True, "WIDE": False, "MUTANT": 0, **_tile(dtype, inner, outer)}
     warps = constants.pop("num_warps")
-    name = f"{kind}, {inner} to {outer} channels"
+    name = f"{str(dtype).removeprefix('torch.')}, {inner} to {outer} channels"
     return Variant(name, upsample_conv_kernel, {**pointers, **integers}, constants, num_warps=warps)
