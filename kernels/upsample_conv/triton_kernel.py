@@ -103,21 +103,35 @@ def upsample_conv_kernel(
         tl.store(out_ptr + 4 * pixels * outer, 0.0)
 
 
-def upsample_conv_triton(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor | None, mutant: int = 0) -> None:
-    """Write the result into the contiguous `out`; `mutant` switches a planted fault on (tests only)."""
+def fold_phases(weight: Tensor, mutant: int = 0) -> Tensor:
+    """Sum `[O, C, 3, 3]` to the four phases' kernels `[16, C, O]`, of the same type; an engine does it once."""
+    outer, inner = weight.shape[:2]
+    folded = torch.empty((16, inner, outer), dtype=weight.dtype, device=weight.device)
+    blocks = triton.cdiv(inner * outer, _FOLD_BLOCK)
+    fold_kernel[(blocks,)](folded, weight, outer, inner, *weight.stride(), BLOCK=_FOLD_BLOCK, MUTANT=mutant)
+    return folded
+
+
+def upsample_conv_triton(
+    out: Tensor, features: Tensor, weight: Tensor, bias: Tensor | None, mutant: int = 0, folded: Tensor | None = None
+) -> None:
+    """Write the result into the contiguous `out`.
+
+    Args:
+        out: `[B, 2 H, 2 W, O]`; features: `[B, H, W, C]`; weight: `[O, C, 3, 3]`; bias: `[O]` or None; one type.
+        mutant: switches a planted fault on (tests only).
+        folded: `fold_phases(weight)`; without it the kernels are summed in this call.
+    """
     n, h, w, inner = features.shape
     outer = weight.shape[0]
     if features.numel() == 0:
         return
-    folded = torch.empty((16, inner, outer), dtype=features.dtype, device=features.device)
-    blocks = triton.cdiv(inner * outer, _FOLD_BLOCK)
-    fold_kernel[(blocks,)](folded, weight, outer, inner, *weight.stride(), BLOCK=_FOLD_BLOCK, MUTANT=mutant)
     tile = _tile(features.dtype, inner, outer)
     grid = (4 * triton.cdiv(n * h * w, tile["BLOCK_M"]), triton.cdiv(outer, tile["BLOCK_N"]))
     upsample_conv_kernel[grid](
         out,
         features,
-        folded,
+        fold_phases(weight, mutant) if folded is None else folded,
         features if bias is None else bias,
         n * h * w,
         h,
@@ -140,22 +154,17 @@ def _tile(dtype: torch.dtype, inner: int, outer: int) -> dict[str, int]:
 
 
 def variants() -> list[Variant]:
-    """The launches of the up blocks of one frame, for compilation ahead of time."""
-    names = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
-    found = []
-    for dtype, kind in names.items():
-        found.append(_fold_variant(kind))
-        found += [_variant(dtype, kind, *sizes) for sizes in ((64, 256, 128), (128, 128, 64), (64, 35, 21))]
-    return found
-
-
-def _fold_variant(kind: str) -> Variant:
+    """The launches of the up blocks of one frame, for compilation ahead of time, and one of odd sizes."""
+    first, second, odd = (64, 256, 128), (128, 128, 64), (64, 35, 21)
+    half, bfloat = torch.float16, torch.bfloat16
+    launches = [(torch.float32, first), (half, first), (bfloat, first), (bfloat, second), (half, odd)]
     numbers = "outer inner stride_o stride_c stride_y stride_x".split()
-    signature = {"folded_ptr": kind, "weight_ptr": kind, **dict.fromkeys(numbers, "i32")}
-    return Variant(f"sums, {kind}", fold_kernel, signature, {"BLOCK": _FOLD_BLOCK, "MUTANT": 0})
+    signature = {"folded_ptr": "*fp32", "weight_ptr": "*fp32", **dict.fromkeys(numbers, "i32")}
+    fold = Variant("float32, sums", fold_kernel, signature, {"BLOCK": _FOLD_BLOCK, "MUTANT": 0})
+    return [fold, *(_variant(dtype, *sizes) for dtype, sizes in launches)]
 
 
-def _variant(dtype: torch.dtype, kind: str, size: int, inner: int, outer: int) -> Variant:
+def _variant(dtype: torch.dtype, size: int, inner: int, outer: int) -> Variant:
     # What a launch specialises on (a stride of 1, multiples of 16) is given here as the numbers themselves.
     numbers = {
         "inner": inner,
@@ -165,9 +174,10 @@ def _variant(dtype: torch.dtype, kind: str, size: int, inner: int, outer: int) -
         "stride_h": size * inner,
         "stride_n": size**2 * inner,
     }
+    kind = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}[dtype]
     pointers = dict.fromkeys("out_ptr features_ptr folded_ptr bias_ptr".split(), kind)
     integers = dict.fromkeys("pixels h w stride_bias".split(), "i32")
     constants: dict[str, Any] = {**numbers, "BIASED": True, "WIDE": False, "MUTANT": 0, **_tile(dtype, inner, outer)}
     warps = constants.pop("num_warps")
-    name = f"{kind}, {inner} to {outer} channels"
+    name = f"{str(dtype).removeprefix('torch.')}, {inner} to {outer} channels"
     return Variant(name, upsample_conv_kernel, {**pointers, **integers}, constants, num_warps=warps)
