@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def check_exact(name: str, x: Tensor, like: Tensor | None = None) -> None:
         raise DtypeError(f"{name} is {describe(x)}", f"{wanted}, as the first argument", "Convert it with .to(...).")
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Hold an option to one of `choices`.
 
     Raises:

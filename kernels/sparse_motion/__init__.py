@@ -49,6 +49,18 @@ def sparse_motion(
         DtypeError: another type.
         OptionError: a variance that is not above zero, or an unknown grid.
     """
+    _check_sizes(thumbnail, kp_target, kp_driving, affine)
+    check_exact("thumbnail", thumbnail)
+    for name, x in (("kp_target", kp_target), ("kp_driving", kp_driving), ("affine", affine)):
+        check_exact(name, x, thumbnail)
+    check_positive("variance", variance)
+    check_choice("pixel_grid", pixel_grid, PIXEL_GRID)
+    return torch.ops.eamfmeg.sparse_motion(
+        thumbnail, kp_target, kp_driving, affine, variance, pixel_grid, align_corners
+    )
+
+
+def _check_sizes(thumbnail: Tensor, kp_target: Tensor, kp_driving: Tensor, affine: Tensor) -> None:
     check_rank("thumbnail", thumbnail, "BHWC")
     check_rank("kp_target", kp_target, "BKX")
     batch, height, width, _ = thumbnail.shape
@@ -60,14 +72,6 @@ def sparse_motion(
     check_shape("kp_target", kp_target, (batch, kp_target.shape[1], 2), "the thumbnail")
     check_shape("kp_driving", kp_driving, tuple(kp_target.shape), "kp_target")
     check_shape("affine", affine, (*kp_target.shape[:2], 2, 3), "kp_target")
-    check_exact("thumbnail", thumbnail)
-    for name, x in (("kp_target", kp_target), ("kp_driving", kp_driving), ("affine", affine)):
-        check_exact(name, x, thumbnail)
-    check_positive("variance", variance)
-    check_choice("pixel_grid", pixel_grid, PIXEL_GRID)
-    return torch.ops.eamfmeg.sparse_motion(
-        thumbnail, kp_target, kp_driving, affine, variance, pixel_grid, align_corners
-    )
 
 
 def _fake(

@@ -109,7 +109,7 @@ def samples() -> list[Sample]:
         cases.append(Sample(f"at rest, {grid}", rest))
     return [
         *cases,
-        _call("512x512", (1, 512, 512), 2, 0.05, 0.01, "centres", False, tiny=False),
+        _call("512x512", (1, 512, 512), 1, 0.05, 0.01, "centres", False, tiny=False),
         _call("one pixel", (1, 1, 1), 2, 0.3),
         _call("one column", (1, 7, 1), 2, 0.3, 0.1, "centres", True),
         _call("37 columns", (1, 3, 37), 2, 0.3),

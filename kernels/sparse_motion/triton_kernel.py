@@ -54,6 +54,19 @@ def _bell(kp, b, m, count, x, y, rate, MUTANT: tl.constexpr):
 
 
 @triton.jit
+def _moved(matrix, x, y, moves, MUTANT: tl.constexpr):
+    """Where one motion takes the pixels; the background's matrix is the identity, which is nowhere in memory."""
+    xx, yy = tl.load(matrix, mask=moves, other=1.0), tl.load(matrix + 4, mask=moves, other=1.0)
+    xy, yx = tl.load(matrix + 1, mask=moves, other=0.0), tl.load(matrix + 3, mask=moves, other=0.0)
+    x0, y0 = tl.load(matrix + 2, mask=moves, other=0.0), tl.load(matrix + 5, mask=moves, other=0.0)
+    if MUTANT == 4:
+        xy, yx = yx, xy
+    if MUTANT == 5:
+        x0, y0 = x0 * 0, y0 * 0
+    return xx * x + xy * y + x0, yx * x + yy * y + y0
+
+
+@triton.jit
 def sparse_motion_kernel(
     out_ptr, thumbnail_ptr, target_ptr, driving_ptr, affine_ptr, h, w, count, stride_n, stride_h, stride_w, stride_c,
     rate, GRID: tl.constexpr, ALIGNED: tl.constexpr, PIXELS: tl.constexpr, MUTANT: tl.constexpr,
@@ -66,18 +79,10 @@ def sparse_motion_kernel(
     b = picture * 0 if MUTANT == 11 else picture
     writable = pixel < h * w
     y, x = _axis(pixel // w, h, GRID), _axis(pixel % w, w, GRID)
-    # The background's matrix is the identity, which is nowhere in memory.
     moves = m >= 0
-    matrix = affine_ptr + (b * count + m) * 6
-    xx, yy = tl.load(matrix, mask=moves, other=1.0), tl.load(matrix + 4, mask=moves, other=1.0)
-    xy, yx = tl.load(matrix + 1, mask=moves, other=0.0), tl.load(matrix + 3, mask=moves, other=0.0)
-    x0, y0 = tl.load(matrix + 2, mask=moves, other=0.0), tl.load(matrix + 5, mask=moves, other=0.0)
-    if MUTANT == 4:
-        xy, yx = yx, xy
-    if MUTANT == 5:
-        x0, y0 = x0 * 0, y0 * 0
-    at_x = _in_frame(xx * x + xy * y + x0, w, ALIGNED, MUTANT)
-    at_y = _in_frame(yx * x + yy * y + y0, h, ALIGNED, MUTANT)
+    moved_x, moved_y = _moved(affine_ptr + (b * count + m) * 6, x, y, moves, MUTANT)
+    at_x = _in_frame(moved_x, w, ALIGNED, MUTANT)
+    at_y = _in_frame(moved_y, h, ALIGNED, MUTANT)
     left, top = tl.floor(at_x), tl.floor(at_y)
     right, below = at_x - left, at_y - top
     column, row = left.to(tl.int32), top.to(tl.int32)
