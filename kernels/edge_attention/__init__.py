@@ -38,48 +38,45 @@ def edge_attention(
 ) -> Tensor:
     """EIMHSA with the warp inside: the target's maps are projected once, and gathered along the flow in every frame.
 
-    With o the occlusion: `k = o warp(key) + key_bias`, `v = o warp(value) + value_bias`, `x = o warp(features)`,
-    `e = warp(edge)`, which the occlusion leaves alone. "released": `q = o warp(query) + query_bias`, `k` gains
-    `e edge_weight`, and `out_j = sum_i softmax_j(q_i . k_j) v_i`. "edge-query": `q = e edge_weight + query_bias` and
-    `out_i = sum_j softmax_j(q_i . k_j) v_j`. Scores are not scaled.
+    With o the occlusion: `k = o warp(key) + key_bias`, `v = o warp(value) + value_bias`, `e = warp(edge)`. "released":
+    `q = o warp(query) + query_bias`, `k` gains `e edge_weight`, and `out_j = sum_i softmax_j(q_i . k_j) v_i`.
+    "edge-query": `q = e edge_weight + query_bias`, and `out_i = sum_j softmax_j(q_i . k_j) v_j`.
 
     Convention:
         flow is absolute, backward, (x, y) in [-1, 1]. align_corners=False: -1 is the outer edge of the first pixel;
-        True: its centre. Outside the map is zero, and so is a sample with a non-finite coordinate. Strip s holds the
-        rows `s * strip_rows ... (s + 1) * strip_rows - 1`, row-major.
+        True: its centre. Outside is zero, and so is a sample with a non-finite coordinate. Strips of rows, row-major.
 
     Args:
-        query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution, without its bias;
+        query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution without its bias;
             None in "edge-query".
-        key, value, features: `[B, H, W, D]`, `[B, H, W, C]`, `[B, H, W, C]`: float16, bfloat16, float32 or float64,
-            one type for all maps, any strides. 16-bit maps are computed in float32.
+        key, value, features: `[B, H, W, D]`, `[B, H, W, C]`, `[B, H, W, C]`: float16, bfloat16 (both computed in
+            float32), float32 or float64, one type for all maps, any strides.
         edge: `[B, H, W]`, float32 (float64 beside float64 maps), like all that follows.
         flow: `[B, h, w, 2]`; occlusion: `[B, h, w]`; h is a multiple of `strip_rows`.
         edge_weight: `[D]`, the edge's convolution to the key ("released") or to the query ("edge-query").
-        query_bias, key_bias: `[D]`, sums of the biases of all convolutions behind the query and the key.
-        value_bias: `[C]`. gamma: `[1]`.
-        strip_rows: rows of a strip.
-        mode: "released" or "edge-query".
-        align_corners: see the convention.
+        query_bias, key_bias: `[D]`, sums of the biases of all convolutions behind them; value_bias: `[C]`; gamma: `[1]`.
 
     Returns:
-        `gamma * out + x`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
+        `gamma * out + o warp(features)`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
 
     Raises:
         ShapeError: the sizes do not belong together, or h is no multiple of `strip_rows`.
         DtypeError: a type that is not above, or different types together.
         OptionError: another mode, or a query that the mode lacks or has no use for.
     """
-    _check_options(query, mode)
-    maps = {"key": key, "value": value, "features": features, **({} if query is None else {"query": query})}
-    others = {"edge": edge, "flow": flow, "occlusion": occlusion, "edge_weight": edge_weight}
-    others |= {"query_bias": query_bias, "key_bias": key_bias, "value_bias": value_bias, "gamma": gamma}
+    vectors = (edge_weight, query_bias, key_bias, value_bias, gamma)
+    _check((query, key, value, features), (edge, flow, occlusion, *vectors), strip_rows, mode)
+    return torch.ops.eamfmeg.edge_attention(
+        query, key, value, features, edge, flow, occlusion, *vectors, strip_rows, mode, align_corners
+    )
+
+
+def _check(given: tuple[Tensor | None, ...], rest: tuple[Tensor, ...], strip_rows: int, mode: str) -> None:
+    _check_options(given[0], mode)
+    maps = {name: x for name, x in zip(("query", "key", "value", "features"), given) if x is not None}
+    others = dict(zip("edge flow occlusion edge_weight query_bias key_bias value_bias gamma".split(), rest))
     _check_types(maps, others)
     _check_shapes(maps, others, strip_rows)
-    return torch.ops.eamfmeg.edge_attention(
-        query, key, value, features, edge, flow, occlusion, edge_weight, query_bias, key_bias, value_bias, gamma,
-        strip_rows, mode, align_corners,
-    )  # fmt: skip
 
 
 def _check_options(query: Tensor | None, mode: str) -> None:

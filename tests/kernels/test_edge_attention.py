@@ -19,7 +19,7 @@ from eamfmeg_fast.network.attention import EdgeAttention
 
 MODES: tuple[AttentionMode, ...] = ("released", "edge-query")
 CHANNELS, DIM = 12, 32
-QUERY, KEY, VALUE, EDGE, OCCLUSION, EDGE_WEIGHT, KEY_BIAS, VALUE_BIAS = 0, 1, 2, 4, 6, 7, 9, 10
+KEY, VALUE, FEATURES, EDGE, FLOW, OCCLUSION, EDGE_WEIGHT, KEY_BIAS, VALUE_BIAS = 1, 2, 3, 4, 5, 6, 7, 9, 10
 
 
 def arguments(mode: str, seed: int, height: int = 4, width: int = 24) -> list[Any]:
@@ -87,12 +87,18 @@ def test_right_however_strong_the_edge_is(mode: AttentionMode, strength: float) 
     assert not fault(args)
 
 
-def test_two_keys_far_apart_are_the_hardest_to_interpolate() -> None:
-    args = arguments("edge-query", seed=4)
-    for strength in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4):
-        args[KEY] = strength * torch.sign(args[EDGE_WEIGHT]) * torch.sign(args[KEY][..., :1])
-        args[EDGE] = args[EDGE].round()
-        assert not fault(args)
+@pytest.mark.parametrize("strength", [0.05 * 1.25**i for i in range(12)])
+def test_two_kinds_of_keys_are_the_hardest_to_interpolate(strength: float) -> None:
+    """Half of the slopes at each end, values that tell the ends apart, edges at both ends, and nothing else."""
+    args = arguments("edge-query", seed=4, width=72)
+    kind = torch.sign(args[KEY][..., :1])
+    args[KEY] = strength * torch.sign(args[EDGE_WEIGHT]) * kind
+    args[VALUE], args[FEATURES] = kind.expand_as(args[VALUE]).clone(), torch.zeros_like(args[FEATURES])
+    args[FLOW] = identity_grid(4, 72, "centres", dtype=torch.float32)[None]
+    args[EDGE] = torch.linspace(0, 1, 4 * 72).view(1, 4, 72)
+    args[OCCLUSION] = torch.ones_like(args[OCCLUSION])
+    args[VALUE_BIAS] = torch.zeros_like(args[VALUE_BIAS])
+    assert not fault(args)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -141,7 +147,7 @@ def test_runs_in_plain_pytorch_without_the_compiled_library(
 def test_small_maps_in_any_memory_order() -> None:
     args = arguments("released", seed=9)
     want = edge_attention(*args)
-    for i in (EDGE, EDGE + 1, OCCLUSION):
+    for i in (EDGE, FLOW, OCCLUSION):
         args[i] = args[i].transpose(1, 2).contiguous().transpose(1, 2)
     args[VALUE_BIAS] = args[VALUE_BIAS].repeat_interleave(2)[::2]
     assert torch.equal(edge_attention(*args), want)
