@@ -54,7 +54,7 @@ def edge_attention(
         edge: `[B, H, W]`, float32 (float64 beside float64 maps), like all that follows.
         flow: `[B, h, w, 2]`; occlusion: `[B, h, w]`; h is a multiple of `strip_rows`.
         edge_weight: `[D]`, the edge's convolution to the key ("released") or to the query ("edge-query").
-        query_bias, key_bias: `[D]`, sums of the biases of all convolutions behind them; value_bias: `[C]`; gamma: `[1]`.
+        query_bias, key_bias: `[D]`, sums of all biases behind them; value_bias: `[C]`; gamma: `[1]`.
 
     Returns:
         `gamma * out + o warp(features)`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
