@@ -105,10 +105,11 @@ def _check_shapes(maps: dict[str, Tensor], others: dict[str, Tensor], strip_rows
         check_rank(name, others[name], layout)
     batch, height, width, dim = maps["key"].shape
     channels, (h, w) = maps["features"].shape[3], others["occlusion"].shape[1:]
-    wanted = {"value": (batch, height, width, channels), "features": (batch, height, width, channels)}
-    wanted |= {"query": (batch, height, width, dim), "edge": (batch, height, width)}
+    whole = (batch, height, width)
+    wanted: dict[str, tuple[int, ...]] = {"value": (*whole, channels), "features": (*whole, channels)}
+    wanted |= {"query": (*whole, dim), "edge": whole}
     wanted |= {"flow": (batch, h, w, 2), "occlusion": (batch, h, w), "value_bias": (channels,), "gamma": (1,)}
-    wanted |= dict.fromkeys(("edge_weight", "query_bias", "key_bias"), (dim,))
+    wanted |= {"edge_weight": (dim,), "query_bias": (dim,), "key_bias": (dim,)}
     for name, x in (maps | others).items():
         if tuple(x.shape) != wanted.get(name, tuple(x.shape)):
             raise ShapeError(f"{name} is {describe(x)}", str(list(wanted[name])), "All sizes must belong together.")

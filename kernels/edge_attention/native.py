@@ -21,12 +21,11 @@ class _Call:
         maps = [None if x is None else _channels_dense(x) for x in args[:4]]
         small = [x.contiguous() for x in args[4:12]]
         strip_rows, mode, align_corners = args[12:]
-        _, key, value, _ = maps
         strides = array("q", [step for x in maps for step in ((0, 0, 0) if x is None else x.stride()[:3])])
         self.kept = maps, small, strides
         pointers = [0 if x is None else x.data_ptr() for x in (*maps, *small)]
-        n, from_h, from_w, dim = key.shape
-        sizes = (n, from_h, from_w, *out.shape[1:3], dim, value.shape[3])
+        n, from_h, from_w, dim = args[1].shape
+        sizes = (n, from_h, from_w, *out.shape[1:3], dim, out.shape[3])
         rest = (strides.buffer_info()[0], strip_rows, _MODE[mode], int(align_corners), DTYPE[out.dtype])
         self.arguments = (out.data_ptr(), *pointers, *sizes, *rest)
 

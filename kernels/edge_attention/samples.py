@@ -128,7 +128,7 @@ def _foreign_strides() -> list[tuple[str, tuple[Any, ...]]]:
 
 def samples() -> list[Sample]:
     """Calls that must work."""
-    whole = {"maps": (1, 64, 64), "onto": (64, 64), "sizes": (32, 256), "strip_rows": 4, "scale": 0.5}
+    whole: dict[str, Any] = {"maps": (1, 64, 64), "onto": (64, 64), "sizes": (32, 256), "strip_rows": 4, "scale": 0.5}
     quarter = {**whole, "maps": (1, 32, 32), "onto": (32, 32), "sizes": (32, 64)}
     tiny = [
         *((f"{m}, {str(t)[6:]}", _rich(m, t, m == "released")) for t in (FULL, HALF, BRAIN, DOUBLE) for m in _MODES),
