@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.compiled import DTYPE, launch, library
@@ -44,9 +43,7 @@ def edge_attention_cpu(out: Tensor, *args: Any, lib: Any = None) -> None:
 def edge_attention_cuda(out: Tensor, *args: Any, lib: Any = None) -> None:
     """Attend into the contiguous `out` on its CUDA device; arguments as of `edge_attention_cpu`."""
     call = _Call(out, *args)
-    n, h, w, _ = out.shape
-    scratch = torch.empty(n * h * w * (2 * args[1].shape[3] + 2), dtype=torch.float32, device=out.device)
-    launch(lib, "edge_attention_cuda", out.device, *call.arguments, scratch.data_ptr())
+    launch(lib, "edge_attention_cuda", out.device, *call.arguments)
 
 
 def _channels_dense(x: Tensor) -> Tensor:
