@@ -132,10 +132,15 @@ def _takes(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *
     return alike and features.dtype in _FAST and all(x.dtype == torch.float32 for x in rest[:8])
 
 
+def _fits(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *rest: Any) -> bool:
+    # What the shared memory of the smallest device holds; the network has 16 or 32 channels of keys and 256 places.
+    return _takes(query, key, value, features, *rest) and key.shape[3] <= 32 and rest[8] * rest[2].shape[2] <= 2048
+
+
 _FAST = (torch.float16, torch.bfloat16, torch.float32)
 _CPU = cpu_room(native.edge_attention_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _takes)
-_TRITON = triton_room("edge_attention", MUTANTS, _takes)
+_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _fits)
+_TRITON = triton_room("edge_attention", MUTANTS, _fits)
 
 OP = Op(
     name="edge_attention",
