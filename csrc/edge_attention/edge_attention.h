@@ -97,8 +97,7 @@ extern "C" int eamfmeg_edge_attention_cpu(void* out, const void* query, const vo
                                           const std::int64_t* strides, std::int64_t strip_rows, std::int64_t mode,
                                           std::int64_t align_corners, std::int64_t dtype);
 
-// The same on a CUDA device, queued on `stream` (a cudaStream_t); does not wait for it. `scratch` is device memory of
-// n*h*w*(2*dim + 2) floats, free for any use during the call.
+// The same on a CUDA device, queued on `stream` (a cudaStream_t); does not wait for it.
 extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const void* key, const void* value,
                                            const void* features, const float* edge, const float* flow,
                                            const float* occlusion, const float* edge_weight, const float* query_bias,
@@ -106,4 +105,4 @@ extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const v
                                            std::int64_t n, std::int64_t from_h, std::int64_t from_w, std::int64_t h,
                                            std::int64_t w, std::int64_t dim, std::int64_t channels,
                                            const std::int64_t* strides, std::int64_t strip_rows, std::int64_t mode,
-                                           std::int64_t align_corners, std::int64_t dtype, float* scratch, void* stream);
+                                           std::int64_t align_corners, std::int64_t dtype, void* stream);

@@ -104,10 +104,10 @@ __device__ void finish(const Work<T>& work, const Tiles<T>& tiles, const float* 
     }
 }
 
-// Where memory is for two blocks registers shall be too; float32 needs more of both.
+// Two blocks of "edge-query" find room on every multiprocessor; of "released" mostly one does, which may have the
+// registers.
 template <class T, bool kIsReleased>
-__global__ void __launch_bounds__(kThreads, kIsReleased && sizeof(T) == 4 ? 1 : 2)
-    edge_attention_kernel(Problem<T> problem, Mutant mutant) {
+__global__ void __launch_bounds__(kThreads, kIsReleased ? 1 : 2) edge_attention_kernel(Problem<T> problem, Mutant mutant) {
     EAMFMEG_DYNAMIC_SHARED(unsigned char, memory);
     const Work<T> work(problem, memory, kIsReleased, mutant);
     Tiles<T> tiles;
@@ -156,7 +156,7 @@ extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const v
                                            std::int64_t n, std::int64_t from_h, std::int64_t from_w, std::int64_t h,
                                            std::int64_t w, std::int64_t dim, std::int64_t channels,
                                            const std::int64_t* strides, std::int64_t strip_rows, std::int64_t mode,
-                                           std::int64_t align_corners, std::int64_t dtype, float*, void* stream) {
+                                           std::int64_t align_corners, std::int64_t dtype, void* stream) {
     using namespace eamfmeg;
     constexpr std::int64_t kMost = 1 << 24;  // so that a pixel's number along a row or a column fits a float
     if (from_h > kMost || from_w > kMost || h > kMost || strip_rows * w > kMost || channels > kMost) return kTooLarge;

@@ -55,10 +55,12 @@ struct Rows {
         for (int r = 0; r < kRowsOfWarp; ++r) {
             top[r] = -INFINITY;
 #pragma unroll
-            for (int i = 0; i < kKeysOfLane; ++i) {
+            for (int i = 0; i < kKeysOfLane; i += 2) {
                 const int key = key_of(i);
-                score[r][i] = key < count ? work.scores[row_of(r) * kScoreStride + key] * scale : -INFINITY;
-                top[r] = fmaxf(top[r], score[r][i]);
+                const float2 two = *reinterpret_cast<const float2*>(work.scores + row_of(r) * kScoreStride + key);
+                score[r][i] = key < count ? two.x * scale : -INFINITY;
+                score[r][i + 1] = key + 1 < count ? two.y * scale : -INFINITY;
+                top[r] = fmaxf(top[r], fmaxf(score[r][i], score[r][i + 1]));
             }
         }
 #pragma unroll
@@ -132,6 +134,11 @@ __device__ void note_all(const Work<T>& work, Mutant mutant) {
     }
 }
 
+template <class T>
+struct alignas(2 * sizeof(T)) Pair {
+    T first, second;
+};
+
 // Scores become weights of the type of the maps, row for row and in place.
 template <class T>
 __device__ void weigh_rows(const Work<T>& work, int other, Mutant mutant) {
@@ -151,11 +158,13 @@ __device__ void weigh_rows(const Work<T>& work, int other, Mutant mutant) {
     for (int r = 0; r < kRowsOfWarp; ++r) {
         const int row = Rows<T>::row_of(r);
         const float share = 1.0f / (known ? total[r] : rows.sum[r]);
-        T* weights = reinterpret_cast<T*>(work.scores) + row * kWeightStride<T>;
+        Pair<T>* weights = reinterpret_cast<Pair<T>*>(reinterpret_cast<T*>(work.scores) + row * kWeightStride<T>);
 #pragma unroll
-        for (int i = 0; i < kKeysOfLane; ++i) {
-            const int key = Rows<T>::key_of(i);
-            if (key < active) weights[key] = as_element<T>(other + row < count ? rows.score[r][i] * share : 0.0f);
+        for (int i = 0; i < kKeysOfLane; i += 2) {
+            if (Rows<T>::key_of(i) >= active) continue;
+            const bool there = other + row < count;
+            weights[Rows<T>::key_of(i) / 2] = {as_element<T>(there ? rows.score[r][i] * share : 0.0f),
+                                               as_element<T>(there ? rows.score[r][i + 1] * share : 0.0f)};
         }
     }
 }

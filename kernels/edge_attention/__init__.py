@@ -38,48 +38,45 @@ def edge_attention(
 ) -> Tensor:
     """EIMHSA with the warp inside: the target's maps are projected once, and gathered along the flow in every frame.
 
-    With o the occlusion: `k = o warp(key) + key_bias`, `v = o warp(value) + value_bias`, `x = o warp(features)`,
-    `e = warp(edge)`, which the occlusion leaves alone. "released": `q = o warp(query) + query_bias`, `k` gains
-    `e edge_weight`, and `out_j = sum_i softmax_j(q_i . k_j) v_i`. "edge-query": `q = e edge_weight + query_bias` and
-    `out_i = sum_j softmax_j(q_i . k_j) v_j`. Scores are not scaled.
+    With o the occlusion: `k = o warp(key) + key_bias`, `v = o warp(value) + value_bias`, `e = warp(edge)`. "released":
+    `q = o warp(query) + query_bias`, `k` gains `e edge_weight`, and `out_j = sum_i softmax_j(q_i . k_j) v_i`.
+    "edge-query": `q = e edge_weight + query_bias`, and `out_i = sum_j softmax_j(q_i . k_j) v_j`.
 
     Convention:
         flow is absolute, backward, (x, y) in [-1, 1]. align_corners=False: -1 is the outer edge of the first pixel;
-        True: its centre. Outside the map is zero, and so is a sample with a non-finite coordinate. Strip s holds the
-        rows `s * strip_rows ... (s + 1) * strip_rows - 1`, row-major.
+        True: its centre. Outside is zero, and so is a sample with a non-finite coordinate. Strips of rows, row-major.
 
     Args:
-        query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution, without its bias;
+        query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution without its bias;
             None in "edge-query".
-        key, value, features: `[B, H, W, D]`, `[B, H, W, C]`, `[B, H, W, C]`: float16, bfloat16, float32 or float64,
-            one type for all maps, any strides. 16-bit maps are computed in float32.
+        key, value, features: `[B, H, W, D]`, `[B, H, W, C]`, `[B, H, W, C]`: float16, bfloat16 (both computed in
+            float32), float32 or float64, one type for all maps, any strides.
         edge: `[B, H, W]`, float32 (float64 beside float64 maps), like all that follows.
         flow: `[B, h, w, 2]`; occlusion: `[B, h, w]`; h is a multiple of `strip_rows`.
         edge_weight: `[D]`, the edge's convolution to the key ("released") or to the query ("edge-query").
-        query_bias, key_bias: `[D]`, sums of the biases of all convolutions behind the query and the key.
-        value_bias: `[C]`. gamma: `[1]`.
-        strip_rows: rows of a strip.
-        mode: "released" or "edge-query".
-        align_corners: see the convention.
+        query_bias, key_bias: `[D]`, sums of all biases behind them; value_bias: `[C]`; gamma: `[1]`.
 
     Returns:
-        `gamma * out + x`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
+        `gamma * out + o warp(features)`, `[B, h, w, C]` in the type of the maps; contiguous. Differentiable.
 
     Raises:
         ShapeError: the sizes do not belong together, or h is no multiple of `strip_rows`.
         DtypeError: a type that is not above, or different types together.
         OptionError: another mode, or a query that the mode lacks or has no use for.
     """
-    _check_options(query, mode)
-    maps = {"key": key, "value": value, "features": features, **({} if query is None else {"query": query})}
-    others = {"edge": edge, "flow": flow, "occlusion": occlusion, "edge_weight": edge_weight}
-    others |= {"query_bias": query_bias, "key_bias": key_bias, "value_bias": value_bias, "gamma": gamma}
+    vectors = (edge_weight, query_bias, key_bias, value_bias, gamma)
+    _check((query, key, value, features), (edge, flow, occlusion, *vectors), strip_rows, mode)
+    return torch.ops.eamfmeg.edge_attention(
+        query, key, value, features, edge, flow, occlusion, *vectors, strip_rows, mode, align_corners
+    )
+
+
+def _check(given: tuple[Tensor | None, ...], rest: tuple[Tensor, ...], strip_rows: int, mode: str) -> None:
+    _check_options(given[0], mode)
+    maps = {name: x for name, x in zip(("query", "key", "value", "features"), given) if x is not None}
+    others = dict(zip("edge flow occlusion edge_weight query_bias key_bias value_bias gamma".split(), rest))
     _check_types(maps, others)
     _check_shapes(maps, others, strip_rows)
-    return torch.ops.eamfmeg.edge_attention(
-        query, key, value, features, edge, flow, occlusion, edge_weight, query_bias, key_bias, value_bias, gamma,
-        strip_rows, mode, align_corners,
-    )  # fmt: skip
 
 
 def _check_options(query: Tensor | None, mode: str) -> None:
@@ -108,10 +105,11 @@ def _check_shapes(maps: dict[str, Tensor], others: dict[str, Tensor], strip_rows
         check_rank(name, others[name], layout)
     batch, height, width, dim = maps["key"].shape
     channels, (h, w) = maps["features"].shape[3], others["occlusion"].shape[1:]
-    wanted = {"value": (batch, height, width, channels), "features": (batch, height, width, channels)}
-    wanted |= {"query": (batch, height, width, dim), "edge": (batch, height, width)}
+    whole = (batch, height, width)
+    wanted: dict[str, tuple[int, ...]] = {"value": (*whole, channels), "features": (*whole, channels)}
+    wanted |= {"query": (*whole, dim), "edge": whole}
     wanted |= {"flow": (batch, h, w, 2), "occlusion": (batch, h, w), "value_bias": (channels,), "gamma": (1,)}
-    wanted |= dict.fromkeys(("edge_weight", "query_bias", "key_bias"), (dim,))
+    wanted |= {"edge_weight": (dim,), "query_bias": (dim,), "key_bias": (dim,)}
     for name, x in (maps | others).items():
         if tuple(x.shape) != wanted.get(name, tuple(x.shape)):
             raise ShapeError(f"{name} is {describe(x)}", str(list(wanted[name])), "All sizes must belong together.")
@@ -134,10 +132,15 @@ def _takes(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *
     return alike and features.dtype in _FAST and all(x.dtype == torch.float32 for x in rest[:8])
 
 
+def _fits(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *rest: Any) -> bool:
+    # What the shared memory of the smallest device holds; the network has 16 or 32 channels of keys and 256 places.
+    return _takes(query, key, value, features, *rest) and key.shape[3] <= 32 and rest[8] * rest[2].shape[2] <= 2048
+
+
 _FAST = (torch.float16, torch.bfloat16, torch.float32)
 _CPU = cpu_room(native.edge_attention_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _takes)
-_TRITON = triton_room("edge_attention", MUTANTS, _takes)
+_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _fits)
+_TRITON = triton_room("edge_attention", MUTANTS, _fits)
 
 OP = Op(
     name="edge_attention",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.compiled import DTYPE, launch, library
@@ -21,12 +20,11 @@ class _Call:
         maps = [None if x is None else _channels_dense(x) for x in args[:4]]
         small = [x.contiguous() for x in args[4:12]]
         strip_rows, mode, align_corners = args[12:]
-        _, key, value, _ = maps
         strides = array("q", [step for x in maps for step in ((0, 0, 0) if x is None else x.stride()[:3])])
         self.kept = maps, small, strides
         pointers = [0 if x is None else x.data_ptr() for x in (*maps, *small)]
-        n, from_h, from_w, dim = key.shape
-        sizes = (n, from_h, from_w, *out.shape[1:3], dim, value.shape[3])
+        n, from_h, from_w, dim = args[1].shape
+        sizes = (n, from_h, from_w, *out.shape[1:3], dim, out.shape[3])
         rest = (strides.buffer_info()[0], strip_rows, _MODE[mode], int(align_corners), DTYPE[out.dtype])
         self.arguments = (out.data_ptr(), *pointers, *sizes, *rest)
 
@@ -45,9 +43,7 @@ def edge_attention_cpu(out: Tensor, *args: Any, lib: Any = None) -> None:
 def edge_attention_cuda(out: Tensor, *args: Any, lib: Any = None) -> None:
     """Attend into the contiguous `out` on its CUDA device; arguments as of `edge_attention_cpu`."""
     call = _Call(out, *args)
-    n, h, w, _ = out.shape
-    scratch = torch.empty(n * h * w * (2 * args[1].shape[3] + 2), dtype=torch.float32, device=out.device)
-    launch(lib, "edge_attention_cuda", out.device, *call.arguments, scratch.data_ptr())
+    launch(lib, "edge_attention_cuda", out.device, *call.arguments)
 
 
 def _channels_dense(x: Tensor) -> Tensor:

@@ -118,8 +118,9 @@ def _keys(key, edge, frame, at, count, d, ELEMENT: tl.constexpr, DIM: tl.constex
 
 
 @triton.jit
-def _released(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.constexpr, TILED: tl.constexpr,
-              DIM: tl.constexpr, CHANNELS: tl.constexpr, ALIGN: tl.constexpr, MUTANT: tl.constexpr):  # fmt: skip
+def _released(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.constexpr, STEP: tl.constexpr,
+              TILED: tl.constexpr, DIM: tl.constexpr, CHANNELS: tl.constexpr, ALIGN: tl.constexpr,
+              MUTANT: tl.constexpr):  # fmt: skip
     """`out_j = sum_i softmax_j(q_i . k_j) v_i` for the keys j in `own`."""
     query, key, value, edge = maps
     keys = _keys(key, edge, frame, own, count, d, ELEMENT, DIM, ALIGN, MUTANT)
@@ -131,7 +132,7 @@ def _released(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.co
         scores = tl.dot(keys, queries, input_precision="ieee")
         scores = _scored(scores, (own < count)[:, None], DIM, MUTANT)
         if TILED:
-            top, normaliser = _normaliser(queries, key, edge, frame, count, d, ELEMENT, OTHER, DIM, ALIGN, MUTANT)
+            top, normaliser = _normaliser(queries, key, edge, frame, count, d, ELEMENT, STEP, DIM, ALIGN, MUTANT)
             weights, _ = _weights(scores, top[None, :], False, MUTANT)
         else:
             top = tl.max(scores, axis=0)
@@ -144,13 +145,13 @@ def _released(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.co
 
 
 @triton.jit
-def _normaliser(queries, key, edge, frame, count, d, ELEMENT: tl.constexpr, OTHER: tl.constexpr, DIM: tl.constexpr,
+def _normaliser(queries, key, edge, frame, count, d, ELEMENT: tl.constexpr, STEP: tl.constexpr, DIM: tl.constexpr,
                 ALIGN: tl.constexpr, MUTANT: tl.constexpr):  # fmt: skip
     """The largest score of each query (a column of `queries`) and its sum of weights, over all keys of the strip."""
     top = tl.full([queries.shape[1]], float("-inf"), tl.float32)
     total = tl.zeros([queries.shape[1]], tl.float32)
-    for start in range(0, count, OTHER):
-        at = start + tl.arange(0, OTHER)
+    for start in range(0, count, STEP):
+        at = start + tl.arange(0, STEP)
         keys = _keys(key, edge, frame, at, count, d, ELEMENT, DIM, ALIGN, MUTANT)
         scores = _scored(tl.dot(keys, queries, input_precision="ieee"), (at < count)[:, None], DIM, MUTANT)
         higher = tl.maximum(top, tl.max(scores, axis=0))
@@ -196,13 +197,14 @@ def edge_attention_kernel(
     out_ptr, query_ptr, key_ptr, value_ptr, features_ptr, edge_ptr, flow_ptr, occlusion_ptr, weight_ptr, query_bias_ptr,
     key_bias_ptr, value_bias_ptr, gamma_ptr, step_query, step_key, step_value, step_features, step_edge, height, width,
     strips, count, DIM: tl.constexpr, CHANNELS: tl.constexpr, RELEASED: tl.constexpr, ALIGN: tl.constexpr,
-    TILED: tl.constexpr, OWN: tl.constexpr, OTHER: tl.constexpr, BLOCK_D: tl.constexpr, GROUP: tl.constexpr,
-    NATIVE: tl.constexpr, MUTANT: tl.constexpr,
+    TILED: tl.constexpr, OWN: tl.constexpr, OTHER: tl.constexpr, STEP: tl.constexpr, BLOCK_D: tl.constexpr,
+    GROUP: tl.constexpr, NATIVE: tl.constexpr, MUTANT: tl.constexpr,
 ):  # fmt: skip
     """GROUP channels of OWN of the `count` places of one strip; planted faults are numbered as in samples.py.
 
-    Args: maps are contiguous but for their `step` from picture to picture. TILED: count > OWN. NATIVE: the matrix
-    products take the type of the maps; otherwise float32, since the interpreter multiplies bfloat16 wrongly.
+    Args: maps are contiguous but for their `step` from picture to picture. OTHER: others weighed at a time. TILED:
+    count > OWN, where "released" looks for each query's normaliser first, STEP keys at a time. NATIVE: matrix products
+    take the type of the maps; otherwise float32, since the interpreter multiplies bfloat16 wrongly.
     """
     ELEMENT: tl.constexpr = value_ptr.dtype.element_ty if NATIVE else tl.float32
     GROUPS: tl.constexpr = (CHANNELS + GROUP - 1) // GROUP
@@ -219,7 +221,7 @@ def edge_attention_kernel(
     # A strip is whole rows: its places follow one another in memory, and so do the strips of all pictures.
     frame = flow_ptr + strip * count * 2, occlusion_ptr + strip * count, height, width
     if RELEASED:
-        total = _released(maps, frame, own, count, d, k, ELEMENT, OTHER, TILED, DIM, CHANNELS, ALIGN, MUTANT)
+        total = _released(maps, frame, own, count, d, k, ELEMENT, OTHER, STEP, TILED, DIM, CHANNELS, ALIGN, MUTANT)
     else:
         total = _edge_query(maps, frame, own, count, d, k, ELEMENT, OTHER, DIM, CHANNELS, ALIGN, MUTANT)
     places = _places(frame, own, own < count, ALIGN, MUTANT)
@@ -265,10 +267,10 @@ def _launch(
     float32 hold their factors in registers: with more others at a time, or a second stage, they would spill.
     """
     exact = item_size == 4
-    own = min(max(triton.next_power_of_2(count), 16), 256)
+    own = min(max(triton.next_power_of_2(count), 16), 128 if released and count > 256 else 256)
     constants = {
         "DIM": dim, "CHANNELS": channels, "RELEASED": released, "TILED": count > own, "OWN": own,
-        "OTHER": 16 if exact else 32, "BLOCK_D": max(triton.next_power_of_2(dim), 16),
+        "OTHER": 16 if exact else 32, "STEP": 32 if exact else 128, "BLOCK_D": max(triton.next_power_of_2(dim), 16),
         "GROUP": 32 if channels > 16 else 16,
     }  # fmt: skip
     return constants, {"num_warps": 8 if own > 64 else 4, "num_stages": 1 if exact else 2}
