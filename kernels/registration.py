@@ -5,59 +5,72 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.compiled import why_missing
-from eamfmeg_fast.kernels.registry import Result, Room, as_tuple
+from eamfmeg_fast.kernels.registry import Op, Result, Room, as_tuple
 
 _library = torch.library.Library("eamfmeg", "FRAGMENT")
 
 
-def register(
+def operator(
     schema: str,
     *,
+    public: Callable[..., Result],
     reference: Callable[..., Result],
     fake: Callable[..., Result],
-    on_cpu: Sequence[Room],
-    on_cuda: Sequence[Room],
-) -> Callable[[], Any]:
-    """Define `eamfmeg::<schema>`; returns a function that gives its overload.
+    takes: Callable[..., bool],
+    cases: ModuleType,
+    cpu: Callable[..., None],
+    cuda: Callable[..., None] | None = None,
+    unrounded: Callable[..., Result] | None = None,
+) -> Op:
+    """Define `eamfmeg::<schema>` and make the operator's record.
 
-    On each device the first room that is there and takes the arguments runs; where there is none, the reference.
-    The gradient is that of the reference, recomputed from the inputs. `Library.impl` costs half of what
+    On each device the first room that is there and takes the arguments runs; where there is none, the reference. The
+    gradient is that of the reference, recomputed from the inputs. `Library.impl` costs half of what
     `torch.library.custom_op` does on each call.
 
     Args:
         schema: without default values: PyTorch would drop arguments that equal them.
-        reference, fake: as in `registry.Op`.
-        on_cpu, on_cuda: rooms in order of preference.
+        public, reference, fake, unrounded: as in `registry.Op`; takes: as in `registry.Room`, for all rooms.
+        cases: the module samples.py: MUTANTS, samples, refusals, sized and network.
+        cpu, cuda: the rooms of csrc/, from native.py. Triton's is found by its name.
     """
     name = schema.split("(")[0]
+    rooms = {"cpu": Room("cpu", lambda: why_missing("_C"), cpu, cases.MUTANTS, takes)}
+    if cuda is not None:
+        rooms["cuda"] = Room("cuda", _cuda_missing, cuda, cases.MUTANTS, takes)
+    rooms["triton"] = Room("triton", _triton_missing, _triton_launcher(name), cases.MUTANTS, takes)
     _library.define(schema)
-    _library.impl(name, _dispatch(reference, fake, on_cpu), "CPU")
+    _library.impl(name, _dispatch(reference, fake, [rooms["cpu"]]), "CPU")
+    on_cuda = [rooms[room] for room in ("triton", "cuda") if room in rooms]
     _library.impl(name, _dispatch(reference, fake, on_cuda), "CUDA")
     torch.library.register_fake(f"eamfmeg::{name}", fake, lib=_library)
     torch.library.register_autograd(
         f"eamfmeg::{name}", functools.partial(_backward, reference), setup_context=_save_inputs, lib=_library
     )
-    return lambda: getattr(torch.ops.eamfmeg, name).default
+    return Op(
+        name=name,
+        public=public,
+        reference=reference,
+        fake=fake,
+        overload=lambda: getattr(torch.ops.eamfmeg, name).default,
+        samples=cases.samples,
+        refusals=cases.refusals,
+        sized=cases.sized,
+        network=cases.network,
+        rooms=rooms,
+        unrounded=unrounded,
+    )
 
 
-def cpu_room(into: Callable[..., None], mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
-    """The room of csrc/<op>/<op>_cpu.cpp."""
-    return Room("cpu", lambda: why_missing("_C"), into, mutants, takes)
-
-
-def cuda_room(into: Callable[..., None], mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
-    """The room of csrc/<op>/<op>_cuda.cu."""
-    return Room("cuda", _cuda_missing, into, mutants, takes)
-
-
-def triton_room(op: str, mutants: Sequence[str], takes: Callable[..., bool]) -> Room:
-    """The room of kernels/<op>/triton_kernel.py, whose launcher is `<op>_triton(out, *args, mutant=0)`.
+def _triton_launcher(op: str) -> Callable[..., None]:
+    """`<op>_triton(out, *args, mutant=0)` of kernels/<op>/triton_kernel.py.
 
     It is imported on first use: a machine without Triton still has the other rooms.
     """
@@ -66,7 +79,7 @@ def triton_room(op: str, mutants: Sequence[str], takes: Callable[..., bool]) -> 
     def into(out: Result, *args: Any, mutant: int = 0) -> None:
         getattr(importlib.import_module(name), f"{op}_triton")(out, *args, mutant=mutant)
 
-    return Room("triton", _triton_missing, into, mutants, takes)
+    return into
 
 
 @functools.cache

@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.errors import OptionError, ShapeError
-from eamfmeg_fast.kernels.antialias_down import native
+from eamfmeg_fast.kernels.antialias_down import native, samples
 from eamfmeg_fast.kernels.antialias_down import reference as plain
 from eamfmeg_fast.kernels.antialias_down.reference import gaussian_kernel
-from eamfmeg_fast.kernels.antialias_down.samples import MUTANTS, network, refusals, samples, sized
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank, describe
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
+from eamfmeg_fast.kernels.registration import operator
 
 __all__ = ["OP", "antialias_down", "gaussian_kernel"]
 
@@ -62,24 +60,12 @@ def _takes(picture: Tensor, kernel: Tensor, stride: int) -> bool:
     return kernel.dtype == torch.float32 and picture.dtype != torch.float64
 
 
-_CPU = cpu_room(native.antialias_down_cpu, MUTANTS, _takes)
-_TRITON = triton_room("antialias_down", MUTANTS, _takes)
-
-OP = Op(
-    name="antialias_down",
+OP = operator(
+    "antialias_down(Tensor picture, Tensor kernel, int stride) -> Tensor",
     public=antialias_down,
     reference=plain.antialias_down,
     fake=_fake,
-    overload=register(
-        "antialias_down(Tensor picture, Tensor kernel, int stride) -> Tensor",
-        reference=plain.antialias_down,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.antialias_down_cpu,
 )

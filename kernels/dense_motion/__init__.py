@@ -8,12 +8,10 @@ from torch import Tensor
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.checks import check_rank, describe
 from eamfmeg_fast.kernels.compiled import PIXEL_GRID
-from eamfmeg_fast.kernels.dense_motion import native
+from eamfmeg_fast.kernels.dense_motion import native, samples
 from eamfmeg_fast.kernels.dense_motion.reference import dense_motion as dense_motion_reference
-from eamfmeg_fast.kernels.dense_motion.samples import MUTANTS, network, refusals, samples, sized
 from eamfmeg_fast.kernels.geometry import PixelGrid
-from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
+from eamfmeg_fast.kernels.registration import operator
 
 __all__ = ["OP", "dense_motion"]
 
@@ -81,26 +79,14 @@ def _takes(mask_logits: Tensor, occlusion_logits: Tensor, affine: Tensor, pixel_
     return small and mask_logits.dtype == torch.float32
 
 
-_CPU = cpu_room(native.dense_motion_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.dense_motion_cuda, MUTANTS, _takes)
-_TRITON = triton_room("dense_motion", MUTANTS, _takes)
-
-OP = Op(
-    name="dense_motion",
+OP = operator(
+    "dense_motion(Tensor mask_logits, Tensor occlusion_logits, Tensor affine, str pixel_grid)"
+    " -> (Tensor, Tensor, Tensor)",
     public=dense_motion,
     reference=dense_motion_reference,
     fake=_fake,
-    overload=register(
-        "dense_motion(Tensor mask_logits, Tensor occlusion_logits, Tensor affine, str pixel_grid)"
-        " -> (Tensor, Tensor, Tensor)",
-        reference=dense_motion_reference,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON, _CUDA],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.dense_motion_cpu,
+    cuda=native.dense_motion_cuda,
 )

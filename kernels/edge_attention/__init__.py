@@ -9,12 +9,10 @@ from torch import Tensor
 
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank, describe
-from eamfmeg_fast.kernels.edge_attention import native
+from eamfmeg_fast.kernels.edge_attention import native, samples
 from eamfmeg_fast.kernels.edge_attention.reference import AttentionMode
 from eamfmeg_fast.kernels.edge_attention.reference import edge_attention as _reference
-from eamfmeg_fast.kernels.edge_attention.samples import MUTANTS, network, refusals, samples, sized
-from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
+from eamfmeg_fast.kernels.registration import operator
 
 __all__ = ["OP", "edge_attention"]
 
@@ -138,27 +136,15 @@ def _fits(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *r
 
 
 _FAST = (torch.float16, torch.bfloat16, torch.float32)
-_CPU = cpu_room(native.edge_attention_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.edge_attention_cuda, MUTANTS, _fits)
-_TRITON = triton_room("edge_attention", MUTANTS, _fits)
-
-OP = Op(
-    name="edge_attention",
+OP = operator(
+    "edge_attention(Tensor? query, Tensor key, Tensor value, Tensor features, Tensor edge, Tensor flow, "
+    "Tensor occlusion, Tensor edge_weight, Tensor query_bias, Tensor key_bias, Tensor value_bias, Tensor gamma, "
+    "int strip_rows, str mode, bool align_corners) -> Tensor",
     public=edge_attention,
     reference=_reference,
     fake=_fake,
-    overload=register(
-        "edge_attention(Tensor? query, Tensor key, Tensor value, Tensor features, Tensor edge, Tensor flow, "
-        "Tensor occlusion, Tensor edge_weight, Tensor query_bias, Tensor key_bias, Tensor value_bias, Tensor gamma, "
-        "int strip_rows, str mode, bool align_corners) -> Tensor",
-        reference=_reference,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON, _CUDA],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.edge_attention_cpu,
+    cuda=native.edge_attention_cuda,
 )

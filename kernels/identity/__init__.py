@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank
-from eamfmeg_fast.kernels.identity import native
+from eamfmeg_fast.kernels.identity import native, samples
 from eamfmeg_fast.kernels.identity.reference import identity_reference
-from eamfmeg_fast.kernels.identity.samples import MUTANTS, network, refusals, samples, sized
-from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
+from eamfmeg_fast.kernels.registration import operator
 
 __all__ = ["OP", "identity"]
 
@@ -41,25 +39,13 @@ def _takes(x: Tensor) -> bool:
     return True
 
 
-_CPU = cpu_room(native.identity_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.identity_cuda, MUTANTS, _takes)
-_TRITON = triton_room("identity", MUTANTS, _takes)
-
-OP = Op(
-    name="identity",
+OP = operator(
+    "identity(Tensor x) -> Tensor",
     public=identity,
     reference=identity_reference,
     fake=_fake,
-    overload=register(
-        "identity(Tensor x) -> Tensor",
-        reference=identity_reference,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON, _CUDA],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.identity_cpu,
+    cuda=native.identity_cuda,
 )

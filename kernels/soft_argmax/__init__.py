@@ -16,11 +16,9 @@ from eamfmeg_fast.kernels.checks import (
 )
 from eamfmeg_fast.kernels.compiled import PIXEL_GRID
 from eamfmeg_fast.kernels.geometry import PixelGrid
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
-from eamfmeg_fast.kernels.soft_argmax import native
+from eamfmeg_fast.kernels.registration import operator
+from eamfmeg_fast.kernels.soft_argmax import native, samples
 from eamfmeg_fast.kernels.soft_argmax import reference as plain
-from eamfmeg_fast.kernels.soft_argmax.samples import MUTANTS, network, refusals, samples, sized
 
 __all__ = ["OP", "soft_argmax"]
 
@@ -66,24 +64,12 @@ def _takes(logits: Tensor, jacobian_map: Tensor, temperature: float, pixel_grid:
     return logits.dtype == torch.float32
 
 
-_CPU = cpu_room(native.soft_argmax_cpu, MUTANTS, _takes)
-_TRITON = triton_room("soft_argmax", MUTANTS, _takes)
-
-OP = Op(
-    name="soft_argmax",
+OP = operator(
+    "soft_argmax(Tensor logits, Tensor jacobian_map, float temperature, str pixel_grid) -> (Tensor, Tensor)",
     public=soft_argmax,
     reference=plain.soft_argmax,
     fake=_fake,
-    overload=register(
-        "soft_argmax(Tensor logits, Tensor jacobian_map, float temperature, str pixel_grid) -> (Tensor, Tensor)",
-        reference=plain.soft_argmax,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.soft_argmax_cpu,
 )

@@ -9,12 +9,10 @@ from eamfmeg_fast.errors import ShapeError
 from eamfmeg_fast.kernels.checks import check_choice, check_exact, check_positive, check_rank, check_shape, describe
 from eamfmeg_fast.kernels.compiled import PIXEL_GRID
 from eamfmeg_fast.kernels.geometry import PixelGrid
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
-from eamfmeg_fast.kernels.sparse_motion import native
+from eamfmeg_fast.kernels.registration import operator
+from eamfmeg_fast.kernels.sparse_motion import native, samples
 from eamfmeg_fast.kernels.sparse_motion import reference as plain
 from eamfmeg_fast.kernels.sparse_motion.reference import heatmap_difference, sparse_grids
-from eamfmeg_fast.kernels.sparse_motion.samples import MUTANTS, network, refusals, samples, sized
 
 __all__ = ["OP", "heatmap_difference", "sparse_grids", "sparse_motion"]
 
@@ -90,25 +88,13 @@ def _takes(thumbnail: Tensor, *others: object) -> bool:
     return thumbnail.dtype == torch.float32
 
 
-_CPU = cpu_room(native.sparse_motion_cpu, MUTANTS, _takes)
-_TRITON = triton_room("sparse_motion", MUTANTS, _takes)
-
-OP = Op(
-    name="sparse_motion",
+OP = operator(
+    "sparse_motion(Tensor thumbnail, Tensor kp_target, Tensor kp_driving, Tensor affine, float variance,"
+    " str pixel_grid, bool align_corners) -> Tensor",
     public=sparse_motion,
     reference=plain.sparse_motion,
     fake=_fake,
-    overload=register(
-        "sparse_motion(Tensor thumbnail, Tensor kp_target, Tensor kp_driving, Tensor affine, float variance,"
-        " str pixel_grid, bool align_corners) -> Tensor",
-        reference=plain.sparse_motion,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.sparse_motion_cpu,
 )

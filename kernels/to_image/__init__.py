@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
-from eamfmeg_fast.kernels.to_image import native
+from eamfmeg_fast.kernels.registration import operator
+from eamfmeg_fast.kernels.to_image import native, samples
 from eamfmeg_fast.kernels.to_image import reference as plain
-from eamfmeg_fast.kernels.to_image.samples import MUTANTS, network, refusals, samples, sized
 
 __all__ = ["OP", "to_image"]
 
@@ -43,25 +41,13 @@ def _takes(prediction: Tensor, from_logits: bool) -> bool:
     return prediction.dtype != torch.float64
 
 
-_CPU = cpu_room(native.to_image_cpu, MUTANTS, _takes)
-_TRITON = triton_room("to_image", MUTANTS, _takes)
-
-OP = Op(
-    name="to_image",
+OP = operator(
+    "to_image(Tensor prediction, bool from_logits) -> Tensor",
     public=to_image,
     reference=plain.to_image,
     fake=_fake,
-    overload=register(
-        "to_image(Tensor prediction, bool from_logits) -> Tensor",
-        reference=plain.to_image,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.to_image_cpu,
     unrounded=plain.to_image_unrounded,
 )

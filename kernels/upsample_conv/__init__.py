@@ -7,12 +7,10 @@ from torch import Tensor
 
 from eamfmeg_fast.errors import DtypeError, ShapeError
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank, describe
-from eamfmeg_fast.kernels.registration import cpu_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
-from eamfmeg_fast.kernels.upsample_conv import native
+from eamfmeg_fast.kernels.registration import operator
+from eamfmeg_fast.kernels.upsample_conv import native, samples
 from eamfmeg_fast.kernels.upsample_conv.native import pack_phases
 from eamfmeg_fast.kernels.upsample_conv.reference import upsample_conv as upsample_conv_reference
-from eamfmeg_fast.kernels.upsample_conv.samples import MUTANTS, network, refusals, samples, sized
 
 __all__ = ["OP", "pack_phases", "upsample_conv"]
 
@@ -61,24 +59,12 @@ def _takes(features: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return features.dtype != torch.float64
 
 
-_CPU = cpu_room(native.upsample_conv_cpu, MUTANTS, _takes)
-_TRITON = triton_room("upsample_conv", MUTANTS, _takes)
-
-OP = Op(
-    name="upsample_conv",
+OP = operator(
+    "upsample_conv(Tensor features, Tensor weight, Tensor? bias) -> Tensor",
     public=upsample_conv,
     reference=upsample_conv_reference,
     fake=_fake,
-    overload=register(
-        "upsample_conv(Tensor features, Tensor weight, Tensor? bias) -> Tensor",
-        reference=upsample_conv_reference,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.upsample_conv_cpu,
 )

@@ -7,11 +7,9 @@ from torch import Tensor
 
 from eamfmeg_fast.errors import ShapeError
 from eamfmeg_fast.kernels.checks import FLOATS, check_dtype, check_rank, describe
-from eamfmeg_fast.kernels.registration import cpu_room, cuda_room, register, triton_room
-from eamfmeg_fast.kernels.registry import Op
-from eamfmeg_fast.kernels.warp_occlude import native
+from eamfmeg_fast.kernels.registration import operator
+from eamfmeg_fast.kernels.warp_occlude import native, samples
 from eamfmeg_fast.kernels.warp_occlude.reference import warp_occlude as warp_occlude_reference
-from eamfmeg_fast.kernels.warp_occlude.samples import MUTANTS, network, refusals, samples, sized
 
 __all__ = ["OP", "warp_occlude"]
 
@@ -74,25 +72,13 @@ def _takes(features: Tensor, flow: Tensor, occlusion: Tensor | None, align_corne
     return small and features.dtype != torch.float64
 
 
-_CPU = cpu_room(native.warp_occlude_cpu, MUTANTS, _takes)
-_CUDA = cuda_room(native.warp_occlude_cuda, MUTANTS, _takes)
-_TRITON = triton_room("warp_occlude", MUTANTS, _takes)
-
-OP = Op(
-    name="warp_occlude",
+OP = operator(
+    "warp_occlude(Tensor features, Tensor flow, Tensor? occlusion, bool align_corners) -> Tensor",
     public=warp_occlude,
     reference=warp_occlude_reference,
     fake=_fake,
-    overload=register(
-        "warp_occlude(Tensor features, Tensor flow, Tensor? occlusion, bool align_corners) -> Tensor",
-        reference=warp_occlude_reference,
-        fake=_fake,
-        on_cpu=[_CPU],
-        on_cuda=[_TRITON, _CUDA],
-    ),
-    samples=samples,
-    refusals=refusals,
-    sized=sized,
-    network=network,
-    rooms={"cpu": _CPU, "cuda": _CUDA, "triton": _TRITON},
+    takes=_takes,
+    cases=samples,
+    cpu=native.warp_occlude_cpu,
+    cuda=native.warp_occlude_cuda,
 )
