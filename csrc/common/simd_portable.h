@@ -1,4 +1,4 @@
-// Four floats in plain C++: what runs where neither AVX2 nor AVX-512 is, and the meaning of the other two.
+// Four floats in C++ alone, no intrinsics: what runs where neither AVX2 nor AVX-512 is, and the meaning of the other two.
 namespace eamfmeg {
 namespace EAMFMEG_ISA {
 
@@ -55,10 +55,10 @@ inline Vf fma(Vf a, Vf b, Vf c) {
 }
 // Of max and min: b where either is NaN.
 inline Vf max(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+    return {a.v > b.v ? a.v : b.v};
 }
 inline Vf min(Vf a, Vf b) {
-    return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+    return {a.v < b.v ? a.v : b.v};
 }
 // To the nearest whole number, ties to even: from 2^23 on there are no fractions, so adding it rounds.
 inline Vf round(Vf a) {
