@@ -107,6 +107,13 @@ def _not_numbers(mode: str) -> tuple[Any, ...]:
     return tuple(args)
 
 
+def _one_pixel_from_afar() -> tuple[Any, ...]:
+    """With align_corners a map of one pixel has no outside, but for what is not finite."""
+    args = _call("edge-query", maps=(1, 1, 1), onto=(1, 3), sizes=(2, 3), strip_rows=1, align_corners=True, seed=9)
+    args[5][0, 0] = torch.tensor([[1e6, -3.0], [0.5, 0.5], [float("-inf"), 0.0]])
+    return tuple(args)
+
+
 def _foreign_strides() -> list[tuple[str, tuple[Any, ...]]]:
     """The same call from memory in other orders."""
     permuted = _call("released", maps=(2, 4, 5), strip_rows=4, seed=11)
@@ -135,6 +142,7 @@ def samples() -> list[Sample]:
         *((f"large scores, {m}, {str(t)[6:]}", _large_scores(m, t)) for m, t in zip(_MODES * 2, (FULL, FULL, HALF))),
         ("large scores, bfloat16", _large_scores("edge-query", BRAIN)),
         ("one pixel", tuple(_call("released", maps=(1, 1, 1), onto=(1, 1), sizes=(1, 1), strip_rows=1))),
+        ("one pixel from afar", _one_pixel_from_afar()),
         ("one row, 24 channels", tuple(_call("edge-query", maps=(1, 2, 3), onto=(2, 3), sizes=(8, 24), strip_rows=1))),
         ("no pictures", tuple(_call("edge-query", maps=(0, 4, 5)))),
         *((f"NaN and infinity, {mode}", _not_numbers(mode)) for mode in _MODES),
