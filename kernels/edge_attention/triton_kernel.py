@@ -264,14 +264,14 @@ def _launch(
     """Compile-time constants, and warps and stages, for a strip of `count` places.
 
     With 16 strips and 8 groups of channels one picture of the network keeps 128 multiprocessors busy. Products of
-    float32 hold their factors in registers: with more others at a time, or a second stage, they would spill.
+    float32 hold their factors in registers: with more others or channels, or a second stage, they would spill.
     """
     exact = item_size == 4
     own = min(max(triton.next_power_of_2(count), 16), 128 if released and count > 256 else 256)
     constants = {
         "DIM": dim, "CHANNELS": channels, "RELEASED": released, "TILED": count > own, "OWN": own,
         "OTHER": 16 if exact else 32, "STEP": 32 if exact else 128, "BLOCK_D": max(triton.next_power_of_2(dim), 16),
-        "GROUP": 32 if channels > 16 else 16,
+        "GROUP": 16 if channels <= 16 or (exact and released) else 32,
     }  # fmt: skip
     return constants, {"num_warps": 8 if own > 64 else 4, "num_stages": 1 if exact else 2}
 
