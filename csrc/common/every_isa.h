@@ -1,6 +1,6 @@
 // Compiles one file of loops once for each instruction set. Before including this, define EAMFMEG_LOOPS as the file's name;
-// it then sees EAMFMEG_ISA, the namespace it must put everything into, and the vector type of common/simd.h there. After it,
-// EAMFMEG_RUN(f(arguments)) calls the f of the level that `isa()` names.
+// it then sees EAMFMEG_ISA, the namespace it must put everything into, and the vector type of common/simd.h there. After
+// it, EAMFMEG_RUN(f(arguments)) calls the f of the level that `isa()` names.
 //
 // The file of loops has no include guard and includes nothing: what it includes would be compiled for the wrong processor.
 #include <algorithm>
@@ -28,8 +28,8 @@
 #endif
 
 #define EAMFMEG_ISA portable
-#include "common/simd_portable.h"
 #include "common/simd_math.h"
+#include "common/simd_portable.h"
 #include EAMFMEG_LOOPS
 #undef EAMFMEG_ISA
 
@@ -55,9 +55,9 @@
 #pragma GCC diagnostic pop
 #endif
 
-#define EAMFMEG_RUN(call)                                        \
-    (eamfmeg::isa() == eamfmeg::kAvx512 ? eamfmeg::avx512::call  \
-     : eamfmeg::isa() == eamfmeg::kAvx2 ? eamfmeg::avx2::call    \
+#define EAMFMEG_RUN(call)                                       \
+    (eamfmeg::isa() == eamfmeg::kAvx512 ? eamfmeg::avx512::call \
+     : eamfmeg::isa() == eamfmeg::kAvx2 ? eamfmeg::avx2::call   \
                                         : eamfmeg::portable::call)
 #else
 #define EAMFMEG_RUN(call) eamfmeg::portable::call

@@ -1,7 +1,7 @@
 // Asks the processor once, and remembers the limit that tests set.
-#include "common/isa.h"
-
 #include <atomic>
+
+#include "common/isa.h"
 
 namespace eamfmeg {
 namespace {

@@ -83,7 +83,7 @@ class EdgeAttention(Operated):
             raise TypeError("this network has not been switched to an edge_attention operator")
         released = self.mode == "released"
         edge = self.key_edge_conv if released else self.query_edge_conv
-        query_bias, key_bias = (self.query_conv if released else edge).bias, self.key_conv.bias
+        query_bias, key_bias = _bias(self.query_conv if released else edge), _bias(self.key_conv)
         return to_nchw(
             self.operators.edge_attention(
                 _project(self.query_conv, features) if released else None,
@@ -95,8 +95,8 @@ class EdgeAttention(Operated):
                 occlusion,
                 edge.weight.flatten(),
                 query_bias,
-                key_bias + edge.bias if released else key_bias,
-                self.value_conv.bias,
+                key_bias + _bias(edge) if released else key_bias,
+                _bias(self.value_conv),
                 self.gamma,
                 self.strip_rows,
                 self.mode,
@@ -116,3 +116,7 @@ class EdgeAttention(Operated):
 def _project(conv: nn.Conv2d, features: Tensor) -> Tensor:
     """A 1x1 convolution without its bias, `[B, h, w, O]`."""
     return to_nhwc(F.conv2d(features, conv.weight))
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias

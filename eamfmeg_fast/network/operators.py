@@ -58,4 +58,5 @@ def of_room(room: str, **switches: Any) -> Operators:
         switches: for the rooms, as in `kernels.registry.in_room`.
     """
     known = operators()
-    return Operators(**{field.name: in_room(known[field.name], room, **switches) for field in fields(Operators)})
+    chosen: dict[str, Any] = {f.name: in_room(known[f.name], room, **switches) for f in fields(Operators)}
+    return Operators(**chosen)
