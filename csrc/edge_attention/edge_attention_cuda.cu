@@ -163,27 +163,17 @@ extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const v
     if (n * h * w * channels == 0) return kOk;
     const auto run = [&](auto element) {
         using T = decltype(element);
-        const Problem<T> problem{static_cast<T*>(out),
-                                 map_of<T>(query, strides, dim),
-                                 map_of<T>(key, strides + 3, dim),
-                                 map_of<T>(value, strides + 6, channels),
-                                 map_of<T>(features, strides + 9, channels),
-                                 edge,
-                                 flow,
-                                 occlusion,
-                                 edge_weight,
-                                 query_bias,
-                                 key_bias,
-                                 value_bias,
-                                 gamma,
-                                 n,
-                                 static_cast<int>(from_h),
-                                 static_cast<int>(from_w),
-                                 static_cast<int>(h / strip_rows),
-                                 static_cast<int>(strip_rows * w),
-                                 0,
-                                 align_corners != 0,
-                                 reinterpret_cast<std::uintptr_t>(out) % 16 == 0 && channels * sizeof(T) % 16 == 0};
+        Problem<T> problem{};
+        problem.out = static_cast<T*>(out);
+        problem.query = map_of<T>(query, strides, dim), problem.key = map_of<T>(key, strides + 3, dim);
+        problem.value = map_of<T>(value, strides + 6, channels),
+        problem.features = map_of<T>(features, strides + 9, channels);
+        problem.edge = edge, problem.flow = flow, problem.occlusion = occlusion, problem.edge_weight = edge_weight;
+        problem.query_bias = query_bias, problem.key_bias = key_bias, problem.value_bias = value_bias;
+        problem.gamma = gamma, problem.n = n, problem.align_corners = align_corners != 0;
+        problem.from_h = static_cast<int>(from_h), problem.from_w = static_cast<int>(from_w);
+        problem.strips = static_cast<int>(h / strip_rows), problem.count = static_cast<int>(strip_rows * w);
+        problem.out_aligned = reinterpret_cast<std::uintptr_t>(out) % 16 == 0 && channels * sizeof(T) % 16 == 0;
         const auto on = static_cast<cudaStream_t>(stream);
         return mode == kReleased ? launch<T, true>(problem, on) : launch<T, false>(problem, on);
     };
