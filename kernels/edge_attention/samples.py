@@ -142,6 +142,7 @@ def samples() -> list[Sample]:
         *((f"{m}, {str(t)[6:]}", _rich(m, t, m == "released")) for t in (FULL, HALF, BRAIN, DOUBLE) for m in _MODES),
         *((f"large scores, {m}, {str(t)[6:]}", _large_scores(m, t)) for m, t in zip(_MODES * 2, (FULL, FULL, HALF))),
         ("large scores, bfloat16", _large_scores("edge-query", BRAIN)),
+        *((f"24 places a strip, {m}", tuple(_call(m, onto=(2, 12), sizes=(5, 6), seed=9))) for m in _MODES),
         ("one pixel", tuple(_call("released", maps=(1, 1, 1), onto=(1, 1), sizes=(1, 1), strip_rows=1))),
         ("one pixel from afar", _one_pixel_from_afar()),
         ("one row, 24 channels", tuple(_call("edge-query", maps=(1, 2, 3), onto=(2, 3), sizes=(8, 24), strip_rows=1))),

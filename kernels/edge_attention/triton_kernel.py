@@ -260,18 +260,20 @@ def _one_picture_dense(x: Tensor) -> Tensor:
 
 def _launch(
     item_size: int, dim: int, channels: int, count: int, released: bool
-) -> tuple[dict[str, Any], dict[str, int]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compile-time constants, and warps and stages, for a strip of `count` places.
 
     With 16 strips and 8 groups of channels one picture of the network keeps 128 multiprocessors busy. Products of
     float32 hold their factors in registers: with more others or channels, or a second stage, they would spill.
     """
     exact = item_size == 4
-    own = min(max(triton.next_power_of_2(count), 16), 128 if released and count > 256 else 256)
+    # Short in the interpreter, so that its small cases take more than one block too.
+    longest = 16 if interpreting() else 128 if released and count > 256 else 256
+    own = min(max(triton.next_power_of_2(count), 16), longest)
     constants = {
         "DIM": dim, "CHANNELS": channels, "RELEASED": released, "TILED": count > own, "OWN": own,
-        "OTHER": 16 if exact else 32, "STEP": 32 if exact else 128, "BLOCK_D": max(triton.next_power_of_2(dim), 16),
-        "GROUP": 16 if channels <= 16 or (exact and released) else 32,
+        "OTHER": 16 if exact or count > 256 else 32, "STEP": 32 if exact else 128,
+        "BLOCK_D": max(triton.next_power_of_2(dim), 16), "GROUP": 16 if channels <= 16 or (exact and released) else 32,
     }  # fmt: skip
     return constants, {"num_warps": 8 if own > 64 else 4, "num_stages": 1 if exact else 2}
 
@@ -285,8 +287,9 @@ def variants() -> list[Variant]:
     for kind, released in ((kind, released) for kind in ("fp32", "fp16", "bf16") for released in (True, False)):
         signature = {f"{name}_ptr": f"*{kind}" for name in names} | {f"{name}_ptr": "*fp32" for name in vectors}
         signature |= dict.fromkeys(numbers, "i32")
-        constants, launch = _launch(4 if kind == "fp32" else 2, 32, 256, 256, released)
-        constants |= {"ALIGN": False, "NATIVE": True, "MUTANT": 0}
-        name = f"{kind}, {'released' if released else 'edge-query'}, 64x64x256"
-        found.append(Variant(name, edge_attention_kernel, signature, constants, **launch))
+        for width in (64, 512) if released and kind != "bf16" else (64,):
+            constants, launch = _launch(4 if kind == "fp32" else 2, 32, 256, 4 * width, released)
+            constants |= {"ALIGN": False, "NATIVE": True, "MUTANT": 0}
+            name = f"{kind}, {'released' if released else 'edge-query'}, 64x{width}x256"
+            found.append(Variant(name, edge_attention_kernel, signature, constants, **launch))
     return found

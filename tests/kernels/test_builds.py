@@ -21,6 +21,10 @@ from eamfmeg_fast.kernels.side_build import build_cuda, find_nvcc
 _ARCHS = (80, 86, 89, 90, 100, 120)
 _TRITON = sorted(name for name, op in operators().items() if "triton" in op.rooms)
 _CUDA = sorted(name for name, op in operators().items() if "cuda" in op.rooms)
+_MATRIX = ("edge_attention", "upsample_conv")
+"""Operators that are matrix products: in 16 bits they belong on the tensor cores."""
+_SHARED = 99 * 1024
+"""Bytes that a block may have on the smallest of these devices."""
 _SCRIPT = """
 import dataclasses, importlib, json, sys
 from eamfmeg_fast.kernels.triton_build import CAPABILITIES, build
@@ -43,7 +47,9 @@ def test_triton_compiles_for_every_architecture_without_spills(name: str, tmp_pa
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     assert {capability for _, capability, _ in rows} == set(_ARCHS)
-    assert not [row for row in rows if row[2]["spilled"]]
+    assert not [row for row in rows if row[2]["spilled"] or row[2]["shared"] > _SHARED]
+    products = [row for row in rows if name in _MATRIX and re.match("(fp|bf|float|bfloat)16", row[0])]
+    assert bool(products) == (name in _MATRIX) and all(row[2]["tensor_cores"] for row in products), products
 
 
 @pytest.mark.slow
