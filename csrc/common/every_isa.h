@@ -1,5 +1,5 @@
 // Compiles one file of loops once for each instruction set. Before including this, define EAMFMEG_LOOPS as the file's name;
-// it then sees EAMFMEG_ISA, the namespace it must put everything into, and the vector type of common/simd.h there. After
+// it then sees EAMFMEG_ISA, the namespace it must put everything into, and the vector type of common/simd_*.h there. After
 // it, EAMFMEG_RUN(f(arguments)) calls the f of the level that `isa()` names.
 //
 // The file of loops has no include guard and includes nothing: what it includes would be compiled for the wrong processor.
@@ -28,8 +28,9 @@
 #endif
 
 #define EAMFMEG_ISA portable
-#include "common/simd_math.h"
 #include "common/simd_portable.h"
+// The vector type comes before what is made of it; this line keeps the two apart when includes are sorted.
+#include "common/simd_math.h"
 #include EAMFMEG_LOOPS
 #undef EAMFMEG_ISA
 
