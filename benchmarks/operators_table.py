@@ -18,7 +18,7 @@ def table(result: dict[str, Any]) -> str:
     """The table in Markdown."""
     lines = [
         "| operator | rooms | worst error, of what is allowed | planted faults caught "
-        f"| CPU against others, 1 / 2 threads | Triton on sm_{_SHOWN}: registers, spilled, shared |",
+        f"| CPU against others, 1 / 2 threads | Triton on sm_{_SHOWN}: most registers, spilled, shared |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in result["operators"].items():
@@ -50,9 +50,10 @@ def _speed(cpu: dict[str, Any] | None) -> str:
 
 def _resources(rows: list[dict[str, Any]]) -> str:
     shown = [row for row in rows if row["sm"] == _SHOWN]
-    return "; ".join(
-        f"{row['variant']}: {row['registers']}, {row['spilled']}, {row['shared'] // 1024} KB" for row in shown
-    )
+    most = {key: max(row[key] for row in shown) for key in ("registers", "spilled", "shared")}
+    tensor = ", tensor cores" if any(row["tensor_cores"] for row in shown) else ""
+    kernels = f"{len(shown)} kernels" if len(shown) > 1 else "1 kernel"
+    return f"{kernels}: {most['registers']}, {most['spilled']}, {most['shared'] / 1024:.1f} KB{tensor}"
 
 
 def write_table(result: dict[str, Any]) -> None:

@@ -145,6 +145,12 @@ def variants() -> list[Variant]:
     signature |= {name: "i32" for name in names if name.islower() and not name.endswith("_ptr")}
     fixed = {"CENTRES": True, **tile(11), "MUTANT": 0}
     return [
-        Variant(f"10 motions, mask {masked}", dense_motion_kernel, signature, {"MASKED": masked, **fixed}, _WARPS)
+        Variant(
+            f"10 motions, {'with' if masked else 'without'} mask",
+            dense_motion_kernel,
+            signature,
+            {"MASKED": masked, **fixed},
+            _WARPS,
+        )
         for masked in (False, True)
     ]

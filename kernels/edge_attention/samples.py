@@ -94,7 +94,7 @@ def _rich(mode: str, dtype: torch.dtype, align_corners: bool) -> tuple[Any, ...]
 def _large_scores(mode: str, dtype: torch.dtype) -> tuple[Any, ...]:
     """Scores beyond what exp can take."""
     # Of few results the largest error is a matter of luck.
-    return tuple(_call(mode, dtype, onto=(6, 8), strip_rows=2, scale=9.0, seed=5))
+    return tuple(_call(mode, dtype, onto=(6, 8), strip_rows=2, scale=9.0, seed=8))
 
 
 def _not_numbers(mode: str) -> tuple[Any, ...]:

@@ -148,4 +148,4 @@ def _variant(dtype: torch.dtype, channels: int, occluded: bool) -> Variant:
     pointers = {"out_ptr": _POINTERS[dtype], "features_ptr": _POINTERS[dtype]}
     signature = {**pointers, "flow_ptr": "*fp32", "occlusion_ptr": "*fp32", **dict.fromkeys(numbers, "i32")}
     constexprs = {"OCCLUDED": occluded, "ALIGN": False, **tile(channels), "MUTANT": 0}
-    return Variant(f"{dtype}, 64x64x{channels}", warp_occlude_kernel, signature, constexprs)
+    return Variant(f"{str(dtype).removeprefix('torch.')}, 64x64x{channels}", warp_occlude_kernel, signature, constexprs)
