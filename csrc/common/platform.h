@@ -40,6 +40,17 @@ EAMFMEG_HD float axis_at(std::int64_t i, std::int64_t length, int grid) {
     return grid == kCorners ? 2.0f * (at / (n - 1.0f)) - 1.0f : (2.0f * at + 1.0f) / n - 1.0f;
 }
 
+// Without a branch, for loops that a compiler makes vectors of.
+EAMFMEG_HD std::int32_t is_finite(float x) {
+    return x - x == 0.0f;
+}
+
+// A finite coordinate no further than 100 outside: every picture has ended there, and a pixel number still fits an int.
+EAMFMEG_HD float bounded(float coordinate) {
+    const float above = coordinate > -100.0f ? coordinate : -100.0f;
+    return above < 100.0f ? above : 100.0f;
+}
+
 // Where a normalised coordinate lies, in pixels: -0.5 is the outer edge of the first pixel. One product and one sum, which
 // compilers fuse: an addition of 1 before the product would round a second time.
 EAMFMEG_HD float unnormalise(float coordinate, std::int64_t length, bool align_corners) {

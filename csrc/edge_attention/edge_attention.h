@@ -48,9 +48,7 @@ struct Taps {
 
 // The position of `coordinate` on an axis of `length` pixels: the first tap, and the share of the second.
 EAMFMEG_HD std::int64_t first_tap(float coordinate, std::int64_t length, bool align_corners, float& share) {
-    // Far outside is outside; without the bound the position would overflow.
-    const float bounded = coordinate < -100.0f ? -100.0f : coordinate > 100.0f ? 100.0f : coordinate;
-    const float at = unnormalise(bounded, length, align_corners), low = floorf(at);
+    const float at = unnormalise(bounded(coordinate), length, align_corners), low = floorf(at);
     share = at - low;
     return static_cast<std::int64_t>(low);
 }
@@ -58,8 +56,7 @@ EAMFMEG_HD std::int64_t first_tap(float coordinate, std::int64_t length, bool al
 // The taps of a map of height x width pixels at the flow (fx, fy); a coordinate that is not finite is outside.
 EAMFMEG_HD Taps taps_at(float fx, float fy, std::int64_t height, std::int64_t width, bool align_corners, Mutant mutant) {
     Taps taps{0, 0, {0.0f, 0.0f, 0.0f, 0.0f}, 0u};
-    // x - x is 0 for finite x alone.
-    const bool finite = fx - fx == 0.0f && fy - fy == 0.0f;
+    const bool finite = is_finite(fx) && is_finite(fy);
     if (!finite && !mutant.is(kNaNIsTheCentre)) return taps;
     if (!finite) fx = fy = 0.0f;
     if (mutant.is(kFlowXAndYSwapped)) {

@@ -44,10 +44,6 @@ struct AxisTaps {
 };
 
 // Without branches, here and below: the CPU room computes this for a run of pixels at a time, in vectors.
-EAMFMEG_HD std::int32_t is_finite(float x) {
-    return x - x == 0.0f;
-}
-
 EAMFMEG_HD std::int32_t kept_inside(std::int32_t i, std::int32_t length) {
     const std::int32_t low = i < 0 ? 0 : i;
     return low < length ? low : length - 1;
@@ -57,13 +53,11 @@ EAMFMEG_HD std::int32_t is_inside(std::int32_t i, std::int32_t length) {
     return static_cast<std::uint32_t>(i) < static_cast<std::uint32_t>(length);
 }
 
-// A coordinate that is no number is taken for 0; the caller discards it. Beyond +-100 every picture has ended, and a pixel
-// number still fits an int.
+// A coordinate that is no number is taken for 0; the caller discards it.
 EAMFMEG_HD AxisTaps axis_taps(float coordinate, std::int32_t length, bool align_corners, Mutant mutant) {
     const bool corners = align_corners != mutant.is(kAlignCornersFlipped);
     const float known = is_finite(coordinate) ? coordinate : 0.0f;
-    const float above = known > -100.0f ? known : -100.0f;
-    const float position = unnormalise(above < 100.0f ? above : 100.0f, length, corners);
+    const float position = unnormalise(bounded(known), length, corners);
     const std::int32_t cut = static_cast<std::int32_t>(position);
     const std::int32_t too_high = static_cast<float>(cut) > position;
     const std::int32_t low = cut - (mutant.is(kTruncatedNotFloored) ? 0 : too_high);
