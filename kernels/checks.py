@@ -75,10 +75,10 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Hold a number to what is above zero and finite.
+    """Hold a number to what can be divided by in float32: finite, and not so close to zero that 1 / value is infinite.
 
     Raises:
         OptionError: it is not.
     """
-    if not 0 < value < math.inf:
+    if not 2.0**-126 <= value < math.inf:
         raise OptionError(f"{name} is {value}", "a finite number above zero")

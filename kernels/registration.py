@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.errors import InputError
 from eamfmeg_fast.kernels.compiled import why_missing
 from eamfmeg_fast.kernels.registry import Op, Result, Room, as_tuple
 
@@ -27,6 +28,7 @@ def operator(
     cases: ModuleType,
     cpu: Callable[..., None],
     cuda: Callable[..., None] | None = None,
+    gpu_takes: Callable[..., bool] | None = None,
     unrounded: Callable[..., Result] | None = None,
 ) -> Op:
     """Define `eamfmeg::<schema>` and make the operator's record.
@@ -37,19 +39,20 @@ def operator(
 
     Args:
         schema: without default values: PyTorch would drop arguments that equal them.
-        public, reference, fake, unrounded: as in `registry.Op`; takes: as in `registry.Room`, for all rooms.
+        public, reference, fake, unrounded: as in `registry.Op`.
+        takes: as in `registry.Room`, for all rooms; gpu_takes: instead of it, for those on a GPU.
         cases: the module samples.py: MUTANTS, samples, refusals, sized and network.
         cpu, cuda: the rooms of csrc/, from native.py. Triton's is found by its name.
     """
     name = schema.split("(")[0]
     rooms = {"cpu": Room("cpu", lambda: why_missing("_C"), cpu, cases.MUTANTS, takes)}
     if cuda is not None:
-        rooms["cuda"] = Room("cuda", _cuda_missing, cuda, cases.MUTANTS, takes)
-    rooms["triton"] = Room("triton", _triton_missing, _triton_launcher(name), cases.MUTANTS, takes)
+        rooms["cuda"] = Room("cuda", _cuda_missing, cuda, cases.MUTANTS, gpu_takes or takes)
+    rooms["triton"] = Room("triton", _triton_missing, _triton_launcher(name), cases.MUTANTS, gpu_takes or takes)
     _library.define(schema)
     _library.impl(name, _dispatch(reference, fake, [rooms["cpu"]]), "CPU")
     on_cuda = [rooms[room] for room in ("triton", "cuda") if room in rooms]
-    _library.impl(name, _dispatch(reference, fake, on_cuda), "CUDA")
+    _library.impl(name, _on_one_device(_dispatch(reference, fake, on_cuda)), "CUDA")
     torch.library.register_fake(f"eamfmeg::{name}", fake, lib=_library)
     torch.library.register_autograd(
         f"eamfmeg::{name}", functools.partial(_backward, reference), setup_context=_save_inputs, lib=_library
@@ -104,10 +107,29 @@ def _dispatch(
                 out = fake(*args)
                 room.into(out, *args)
                 return out
-        results = tuple(_fresh(x, args) for x in as_tuple(reference(*args)))
+        results = tuple(_fresh(x, args) for x in as_tuple(_in_own_types(reference, args)))
         return results if len(results) > 1 else results[0]
 
     return run
+
+
+def _on_one_device(run: Callable[..., Result]) -> Callable[..., Result]:
+    # A room would read the address of the other device's memory. Among CPU tensors there is no other.
+    @functools.wraps(run)
+    def checked(*args: Any) -> Result:
+        devices = {str(arg.device) for arg in args if isinstance(arg, Tensor)}
+        if len(devices) > 1:
+            raise InputError(f"tensors on {' and '.join(sorted(devices))}", "one device", "Move them with .to(...).")
+        return run(*args)
+
+    return checked
+
+
+def _in_own_types(reference: Callable[..., Result], args: Sequence[Any]) -> Result:
+    # Under somebody's autocast the reference would compute a flow in 16 bits.
+    kinds = [arg.device.type for arg in args if isinstance(arg, Tensor)]
+    with torch.autocast(kinds[0], enabled=False):
+        return reference(*args)
 
 
 def _fresh(result: Tensor, args: tuple[Any, ...]) -> Tensor:
@@ -126,12 +148,20 @@ def _backward(reference: Callable[..., Result], ctx: Any, *grads: Tensor | None)
     saved = iter(ctx.saved_tensors)
     args: list[Any] = [next(saved) if other is None else other[0] for other in ctx.others]
     wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         for i in wanted:
-            args[i] = args[i].detach().requires_grad_()
-        pairs = [(y, g) for y, g in zip(as_tuple(reference(*args)), grads) if g is not None and y.requires_grad]
-        outputs, weights = [y for y, _ in pairs], [g for _, g in pairs]
-        found = torch.autograd.grad(outputs, [args[i] for i in wanted], weights, allow_unused=True)
+            # For a second derivative the inputs must stay tied to what they came from.
+            args[i] = args[i] if again else args[i].detach().requires_grad_()
+        results = as_tuple(_in_own_types(reference, args))
+        pairs = [(y, g) for y, g in zip(results, grads) if g is not None and y.requires_grad]
+        found = torch.autograd.grad(
+            [y for y, _ in pairs],
+            [args[i] for i in wanted],
+            [g for _, g in pairs],
+            allow_unused=True,
+            create_graph=again,
+        )
     result: list[Tensor | None] = [None] * len(args)
     for i, grad in zip(wanted, found, strict=True):
         result[i] = grad

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,17 @@ def _build(folder: Path, pattern: str, flags: Sequence[str], nvcc: str | None = 
     switch = folder / "switch.cpp"
     switch.write_text(_SWITCH)
     flags = [*(_FLAGS if nvcc is None else _NVCC_FLAGS), *flags]
+    language = ["-x", "c++"] if nvcc is None else ["-x", "cu"]
+    everything = [*files, switch]
+
+    def compile_one(i: int) -> int:
+        command = [compiler, *flags, f"-I{CSRC}", *language, "-c", str(everything[i]), "-o", str(folder / f"{i}.o")]
+        return subprocess.run(command).returncode
+
     # One object for each file, side by side: on one core the whole build would take a minute.
-    running = []
-    for i, file in enumerate([*files, switch]):
-        language = ["-x", "c++"] if nvcc is None else ["-x", "cu"]
-        command = [compiler, *flags, f"-I{CSRC}", *language, "-c", str(file), "-o", str(folder / f"{i}.o")]
-        running.append(subprocess.Popen(command))
-        if len(running) % (os.cpu_count() or 1) == 0:
-            running[-1].wait()
-    if any(process.wait() for process in running):
-        raise BackendError("csrc/ does not compile", "", "The compiler's words are above.")
-    objects = [str(folder / f"{i}.o") for i in range(len(running))]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        if any(list(pool.map(compile_one, range(len(everything))))):
+            raise BackendError("csrc/ does not compile", "", "The compiler's words are above.")
+    objects = [str(folder / f"{i}.o") for i in range(len(everything))]
     subprocess.run([compiler, *flags, *objects, "-o", str(folder / SIDE_LIBRARY)], check=True)
     return SideLibrary(folder / SIDE_LIBRARY)

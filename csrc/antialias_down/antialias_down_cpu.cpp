@@ -77,7 +77,11 @@ std::vector<float> factors(const std::vector<float>& taps, std::size_t size) {
         std::max_element(taps.begin(), taps.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
     const std::size_t row = static_cast<std::size_t>(largest - taps.begin()) / size;
     std::vector<double> line(taps.begin() + row * size, taps.begin() + (row + 1) * size);
-    const std::vector<double> column = project(taps, line, false);
+    std::vector<double> column = project(taps, line, false);
+    // Between column and line no number is larger than the picture's: it must not overflow where the result does not.
+    double weight = 0;
+    for (const double value : column) weight += std::abs(value);
+    for (double& value : column) value /= weight;
     line = project(taps, column, true);
     std::vector<float> both(column.begin(), column.end());
     both.insert(both.end(), line.begin(), line.end());

@@ -114,21 +114,24 @@ template <class T>
 void reduce(float* out, const DownCall& call, const std::vector<Layer>& layers, Mutant mutant) {
     const std::int64_t rows = call.n * call.out_h() - (mutant.is(AntialiasDownMutant::kLastRowDropped) ? 1 : 0);
     const auto beyond = static_cast<std::size_t>(Vf::kLanes);
-#pragma omp parallel if (rows * call.w * call.c * call.size >= kWorthATeam)
-    {
-        Lines lines;
+    const int threads = team_for(rows * call.w * call.c * call.size);
+    std::vector<Lines> each(static_cast<std::size_t>(threads));
+    for (Lines& lines : each) {
         lines.line.resize(static_cast<std::size_t>((call.left() + call.w + call.right()) * call.c) + beyond);
         lines.plane.resize(static_cast<std::size_t>(call.w) + beyond);
         lines.sum.resize(static_cast<std::size_t>(call.out_w() * call.c) + beyond);
-#pragma omp for schedule(static)
-        for (std::int64_t row = 0; row < rows; ++row) {
-            std::fill(lines.sum.begin(), lines.sum.end(), 0.0f);
-            for (const Layer& layer : layers) {
-                fill_line<T>(lines, call, layer, row / call.out_h(), row % call.out_h(), mutant);
-                add_taps(lines, call, layer.line);
-            }
-            write_row(out + row * call.out_w() * call.c, lines, call, mutant);
+        lines.rows.reserve(static_cast<std::size_t>(call.size));
+        lines.weights.reserve(static_cast<std::size_t>(call.size));
+    }
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t row = 0; row < rows; ++row) {
+        Lines& lines = each[member()];
+        std::fill(lines.sum.begin(), lines.sum.end(), 0.0f);
+        for (const Layer& layer : layers) {
+            fill_line<T>(lines, call, layer, row / call.out_h(), row % call.out_h(), mutant);
+            add_taps(lines, call, layer.line);
         }
+        write_row(out + row * call.out_w() * call.c, lines, call, mutant);
     }
 }
 

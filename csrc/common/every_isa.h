@@ -15,6 +15,7 @@
 #include "common/isa.h"
 #include "common/mutants.h"
 #include "common/platform.h"
+#include "common/threads.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define EAMFMEG_X86 1

@@ -77,6 +77,14 @@ EAMFMEG_HD Taps taps_at(float fx, float fy, std::int64_t height, std::int64_t wi
     return taps;
 }
 
+// What weights of at most 1 are multiplied by, so that those of all `count` keys add up to at most 1 and sums of the
+// largest values stay finite. A power of two: it costs no digits.
+EAMFMEG_HD float share_of(std::int64_t count) {
+    float share = 1.0f;
+    for (std::int64_t room = 1; room < count; room *= 2) share *= 0.5f;
+    return share;
+}
+
 }  // namespace eamfmeg
 
 // Writes `out`, n*h*w*channels contiguous elements, and nothing else. `query` (null in edge-query) and `key` are

@@ -3,6 +3,8 @@
 // Both modes sum `weight[other][own] * value[other]` over the strip. In "released" a block owns keys and the others are
 // queries: a row of weights is one softmax. In "edge-query" it owns queries; the scores have rank one, so that each thread
 // weighs its own query from two numbers for each key, and no product of queries and keys is left.
+#include <initializer_list>
+
 #include "edge_attention/edge_attention_released.cuh"
 
 namespace eamfmeg {
@@ -17,27 +19,30 @@ __device__ void find_lines(const Work<T>& work, Mutant mutant) {
     const Problem<T>& p = work.problem;
     const int dim = p.key.channels;
     int lanes = 1;
-    while (lanes * kUnit < dim) lanes *= 2;
-    const int k = static_cast<int>(threadIdx.x) % lanes * kUnit;
+    while (lanes < 32 && lanes * kUnit < dim) lanes *= 2;
+    const int first = static_cast<int>(threadIdx.x) % lanes * kUnit;
     for (int from = 0; from < p.count; from += kOwn) {
         const int rows = whole(min(kOwn, p.count - from));
         __syncthreads();
         find_places(work, work.places, from, rows, false, mutant);
         __syncthreads();
         for (int row = threadIdx.x / lanes; row < rows; row += kThreads / lanes) {
-            float key[kUnit] = {}, slope = 0.0f, offset = 0.0f;
-            gather_projected(p.key, p.key_bias, work.picture, work.places[row], k, key, mutant);
+            float slope = 0.0f, offset = 0.0f;
+            for (int k = first; k < dim; k += lanes * kUnit) {
+                float key[kUnit] = {};
+                gather_projected(p.key, p.key_bias, work.picture, work.places[row], k, key, mutant);
 #pragma unroll
-            for (int i = 0; i < kUnit; ++i) {
-                slope = k + i < dim ? fmaf(key[i], p.edge_weight[k + i], slope) : slope;
-                offset = k + i < dim ? fmaf(key[i], p.query_bias[k + i], offset) : offset;
+                for (int i = 0; i < kUnit; ++i) {
+                    slope = k + i < dim ? fmaf(key[i], p.edge_weight[k + i], slope) : slope;
+                    offset = k + i < dim ? fmaf(key[i], p.query_bias[k + i], offset) : offset;
+                }
             }
             for (int step = lanes / 2; step; step /= 2) {
                 slope += __shfl_xor_sync(kEveryLane, slope, step);
                 offset += __shfl_xor_sync(kEveryLane, offset, step);
             }
             const float scale = mutant.is(kScoresScaled) ? rsqrtf(static_cast<float>(dim)) : 1.0f;
-            if (k == 0 && from + row < p.count) work.lines[from + row] = make_float2(slope * scale, offset * scale);
+            if (first == 0 && from + row < p.count) work.lines[from + row] = make_float2(slope * scale, offset * scale);
         }
     }
 }
@@ -63,7 +68,7 @@ __device__ void attend_edge_query(const Work<T>& work, Tiles<T>& tiles, Mutant m
             for (int r = 0; active && r < kOther; ++r) {
                 const int j = first + other + r;
                 const float2 line = work.lines[min(j, p.count - 1)];
-                const float weight = j < p.count ? __expf(fmaf(edge, line.x, line.y) - top) : 0.0f;
+                const float weight = j < p.count ? __expf(fmaf(edge, line.x, line.y) - top) * p.share : 0.0f;
                 if (!mutant.is(kLastKeyNotNormalised) || j != p.count - 1) sum += weight;
                 weights[r * kWeightStride<T> + mine] = as_element<T>(weight);
             }
@@ -159,7 +164,9 @@ extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const v
                                            std::int64_t align_corners, std::int64_t dtype, void* stream) {
     using namespace eamfmeg;
     constexpr std::int64_t kMost = 1 << 24;  // so that a pixel's number along a row or a column fits a float
-    if (from_h > kMost || from_w > kMost || h > kMost || strip_rows * w > kMost || channels > kMost) return kTooLarge;
+    for (const std::int64_t size : {from_h, from_w, h, strip_rows * w, channels, dim}) {
+        if (size > kMost) return kTooLarge;
+    }
     if (n * h * w * channels == 0) return kOk;
     const auto run = [&](auto element) {
         using T = decltype(element);
@@ -173,6 +180,8 @@ extern "C" int eamfmeg_edge_attention_cuda(void* out, const void* query, const v
         problem.gamma = gamma, problem.n = n, problem.align_corners = align_corners != 0;
         problem.from_h = static_cast<int>(from_h), problem.from_w = static_cast<int>(from_w);
         problem.strips = static_cast<int>(h / strip_rows), problem.count = static_cast<int>(strip_rows * w);
+        // float16 lacks the range for it, and the need.
+        problem.share = dtype == kFloat16 ? 1.0f : share_of(problem.count);
         problem.out_aligned = reinterpret_cast<std::uintptr_t>(out) % 16 == 0 && channels * sizeof(T) % 16 == 0;
         const auto on = static_cast<cudaStream_t>(stream);
         return mode == kReleased ? launch<T, true>(problem, on) : launch<T, false>(problem, on);

@@ -45,6 +45,7 @@ struct Problem {
     const float *edge, *flow, *occlusion, *edge_weight, *query_bias, *key_bias, *value_bias, *gamma;
     std::int64_t n;
     int from_h, from_w, strips, count, stage;  // count: places of a strip; stage: rows gathered at a time
+    float share;                               // of the weights in edge-query
     bool align_corners, out_aligned;
 };
 
@@ -63,7 +64,7 @@ struct Layout {
     std::int64_t lines, keys, queries, values, end;
 
     __host__ __device__ Layout(bool released, int count, int dim, int stage) {
-        const int width = stride_of<T>((dim + 15) / 16 * 16), size = static_cast<int>(sizeof(T));
+        const std::int64_t width = stride_of<T>((dim + 15) / 16 * 16), size = sizeof(T);
         const std::int64_t rows = (count + 31) / 32 * 32;
         lines = 0;
         keys = released && count <= kOwn ? 0 : 4 * (2 * rows > kOwn ? 2 * rows : kOwn);

@@ -48,12 +48,13 @@ void find_largest(const Strip<T>& strip, const float* edge, std::int64_t count) 
 template <class T>
 void weigh_chunk(const Strip<T>& strip, const float* edge, std::int64_t queries, std::int64_t first, std::int64_t count) {
     const Workspace& work = strip.work;
+    const Vf share = set(share_of(strip.pixels));
     for (std::int64_t i = 0; i < queries; i += Vf::kLanes) {
         const Vf e = load(edge + i), most = load(work.largest + i);
         Vf total = set(0.0f);
         float* weights = work.weights + i / Vf::kLanes * kPanel;
         for (std::int64_t j = 0; j < count; ++j) {
-            const Vf weight = exp(fma(e, set(work.slope[first + j]), set(work.offset[first + j])) - most);
+            const Vf weight = share * exp(fma(e, set(work.slope[first + j]), set(work.offset[first + j])) - most);
             store(weights + j * Vf::kLanes, weight);
             if (strip.mutant.is(kLastKeyNotNormalised) && first + j + 1 == strip.pixels) continue;
             total = total + weight;

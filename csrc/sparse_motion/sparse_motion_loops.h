@@ -113,22 +113,21 @@ inline void draw(float* out, const SparseCall& call, Bells& bells, const float* 
     static const float still[6] = {1, 0, 0, 0, 1, 0};
     const std::int64_t step = 4 * (call.k + 1), rows = call.h - (mutant.is(SparseMotionMutant::kLastRowDropped) ? 1 : 0);
     fill_bells(bells, call, b, mutant);
-#pragma omp parallel if (call.h * call.w * step >= kWorthATeam)
-    {
-        Row row(call.w);
-#pragma omp for schedule(static)
-        for (std::int64_t y = 0; y < rows; ++y) {
-            const float at_y = bells.axis_y[static_cast<std::size_t>(y)];
-            for (std::int64_t m = 0; m <= call.k; ++m) {
-                const float* matrix = m ? call.affine + (b * call.k + m - 1) * 6 : still;
-                place_row(row, call, matrix, bells.axis_x.data(), at_y, mutant);
-                const bool moves = m || (call.k && mutant.is(SparseMotionMutant::kBackgroundMoves));
-                if (moves)
-                    heat_row(row, call, bells, m ? m - 1 : 0, y);
-                else
-                    std::fill(row.heat.begin(), row.heat.end(), 0.0f);
-                sample_row(out + y * call.w * step + 4 * m, step, row, frame, call);
-            }
+    const int threads = team_for(call.h * call.w * step);
+    std::vector<Row> each(static_cast<std::size_t>(threads), Row(call.w));
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t y = 0; y < rows; ++y) {
+        Row& row = each[member()];
+        const float at_y = bells.axis_y[static_cast<std::size_t>(y)];
+        for (std::int64_t m = 0; m <= call.k; ++m) {
+            const float* matrix = m ? call.affine + (b * call.k + m - 1) * 6 : still;
+            place_row(row, call, matrix, bells.axis_x.data(), at_y, mutant);
+            const bool moves = m || (call.k && mutant.is(SparseMotionMutant::kBackgroundMoves));
+            if (moves)
+                heat_row(row, call, bells, m ? m - 1 : 0, y);
+            else
+                std::fill(row.heat.begin(), row.heat.end(), 0.0f);
+            sample_row(out + y * call.w * step + 4 * m, step, row, frame, call);
         }
     }
 }

@@ -3,8 +3,10 @@
 // The map is cut into tiles whose pixels and differences, as float32, stay in a core's second cache while all kernels
 // stream past them. A strip of pixels then takes nine chains of fused multiply-adds for its 2 x 2 outputs.
 #include <memory>
+#include <new>
 
 #include "common/half.h"
+#include "common/threads.h"
 #include "upsample_conv/upsample_conv.h"
 
 namespace eamfmeg {
@@ -25,7 +27,8 @@ struct UpsampleStrip {
 };
 
 // One thread's memory. The first four are [row][16-channel block][column][16], with strides `row` and `step`: the pixels
-// from one above and left of the tile to one below and right of it, and left minus right, upper minus lower, both.
+// from one above and left of the tile to one below and right of it, and left minus right, upper minus lower, both. The
+// strides are the tile's own, so that no loop reads what was not written.
 struct UpsampleScratch {
     float *pixels, *across, *down, *both, *sums, *zeros;
     std::int64_t row, step, channels;
@@ -127,24 +130,24 @@ UpsampleTile tile_at(const View<T>& in, std::int64_t o, const Cut& cut, std::int
     return tile;
 }
 
+// What the largest tile needs: a multiple of 64 bytes.
 std::int64_t scratch_floats(const Cut& cut, std::int64_t c) {
     const std::int64_t row = divide_up(c, kBlock) * (cut.columns + 2) * kBlock;
-    return (4 * cut.rows + 4) * row + 6 * kMostSums + kBlock;
+    return (4 * cut.rows + 4) * row + 6 * kMostSums;
 }
 
-UpsampleScratch scratch_at(float* memory, const Cut& cut, std::int64_t c) {
-    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(memory) % 64;
-    float* at = memory + (past ? (64 - past) / sizeof(float) : 0);
+// The scratch of one tile in the memory of its thread.
+UpsampleScratch scratch_at(float* memory, const UpsampleTile& tile) {
     UpsampleScratch s{};
-    s.step = (cut.columns + 2) * kBlock;
-    s.row = divide_up(c, kBlock) * s.step;
-    s.channels = divide_up(c, kBlock) * kBlock;
-    s.sums = at;
+    s.step = (tile.columns + 2) * kBlock;
+    s.row = divide_up(tile.c, kBlock) * s.step;
+    s.channels = divide_up(tile.c, kBlock) * kBlock;
+    s.sums = memory;
     s.zeros = s.sums + 5 * kMostSums;
     s.pixels = s.zeros + kMostSums;
-    s.across = s.pixels + (cut.rows + 2) * s.row;
-    s.down = s.across + cut.rows * s.row;
-    s.both = s.down + (cut.rows + 1) * s.row;
+    s.across = s.pixels + (tile.rows + 2) * s.row;
+    s.down = s.across + tile.rows * s.row;
+    s.both = s.down + (tile.rows + 1) * s.row;
     std::fill(s.zeros, s.zeros + kMostSums, 0.0f);
     return s;
 }
@@ -165,7 +168,7 @@ float by_definition(const View<T>& in, const Kernels& kernels, std::int64_t imag
     return total;
 }
 
-// An infinite feature makes differences that are not numbers: what came of them is computed again.
+// Infinite and huge features make differences that are not numbers: what came of them is computed again.
 template <class T>
 void repair(T* out, const View<T>& in, const Kernels& kernels, const float* bias, const UpsampleTile& tile) {
     for (std::int64_t y = 2 * tile.y; y < 2 * (tile.y + tile.rows); ++y) {
@@ -179,6 +182,21 @@ void repair(T* out, const View<T>& in, const Kernels& kernels, const float* bias
     }
 }
 
+// All items, shared out among threads with `each` floats of `memory` for one.
+template <class T>
+void run_items(T* out, const View<T>& in, const Kernels& kernels, const float* packed, const float* bias, const Cut& cut,
+               float* memory, std::int64_t each, int threads) {
+    const Mutant mutant = current_mutant();
+    const std::int64_t items = in.n * cut.down * cut.across * cut.groups;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t item = 0; item < items; ++item) {
+        const UpsampleTile tile = tile_at(in, kernels.o, cut, item);
+        const UpsampleScratch scratch = scratch_at(memory + member() * each, tile);
+        const bool finite = EAMFMEG_RUN(upsample_tile(out, in, packed, bias, tile, scratch, mutant));
+        if (!finite) repair(out, in, kernels, bias, tile);
+    }
+}
+
 template <class T>
 int run(void* out, const View<char>& in, const Kernels& kernels, const float* packed, const void* bias,
         std::int64_t stride) {
@@ -187,22 +205,19 @@ int run(void* out, const View<char>& in, const Kernels& kernels, const float* pa
     if (typed.elements() == 0 || kernels.o == 0) return kOk;
     const Mutant mutant = current_mutant();
     const Cut cut = cut_map(typed, kernels.o);
-    const std::unique_ptr<float[]> starts(new float[cut.panels * kPanel]());
+    const std::int64_t items = in.n * cut.down * cut.across * cut.groups, each = scratch_floats(cut, in.c);
+    const int team = team_for(in.elements() * kernels.o * kProducts);
+    const int threads = static_cast<int>(std::min<std::int64_t>(team, items));
+    // An exception has no way out of a parallel region, nor out of a C function.
+    const std::unique_ptr<float[]> starts(new (std::nothrow) float[cut.panels * kPanel]());
+    const std::unique_ptr<float[]> memory(new (std::nothrow) float[each * threads + kBlock]);
+    if (!starts || !memory) return kTooLarge;
+    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(memory.get()) % 64;
+    float* first = memory.get() + (past ? (64 - past) / sizeof(float) : 0);
     for (std::int64_t o = 0; bias != nullptr && o < kernels.o && !mutant.is(kBiasDropped); ++o)
         starts[o] = to_float(static_cast<const T*>(bias)[o * stride]);
-    const std::int64_t items = in.n * cut.down * cut.across * cut.groups;
     T* to = static_cast<T*>(out);
-#pragma omp parallel if (in.elements() * kernels.o * kProducts >= kWorthATeam)
-    {
-        const std::unique_ptr<float[]> memory(new float[scratch_floats(cut, in.c)]);
-        const UpsampleScratch scratch = scratch_at(memory.get(), cut, in.c);
-#pragma omp for schedule(static)
-        for (std::int64_t item = 0; item < items; ++item) {
-            const UpsampleTile tile = tile_at(typed, kernels.o, cut, item);
-            const bool finite = EAMFMEG_RUN(upsample_tile(to, typed, packed, starts.get(), tile, scratch, mutant));
-            if (!finite) repair(to, typed, kernels, starts.get(), tile);
-        }
-    }
+    run_items(to, typed, kernels, packed, starts.get(), cut, first, each, threads);
     if (mutant.is(kUpsampleOneBeyondTheEnd)) to[4 * in.n * in.h * in.w * kernels.o] = T{};
     return kOk;
 }

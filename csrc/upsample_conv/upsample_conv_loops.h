@@ -77,11 +77,17 @@ Vf channels_at(const T* at, std::int64_t stride, std::int64_t n) {
     return load(static_cast<const float*>(values));
 }
 
-// Copies the tile's pixels and a border of one, zero outside the picture, to scratch.pixels.
+// What is 2^67 or more times this is no float. Differences of smaller features stay below 2^69, far enough from the largest
+// float for products with any sensible kernels and for their sums.
+constexpr float kWatch = 0x1p62f;
+
+// Copies the tile's pixels and a border of one, zero outside the picture, to scratch.pixels; whether all of them are below
+// 2^67. Several that are add up to a no, which costs time only.
 template <class T>
-void copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const View<T>& in, Mutant mutant) {
+bool copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const View<T>& in, Mutant mutant) {
     const std::int64_t image = mutant.is(kUpsampleBatchStrideIgnored) ? 0 : tile.image;
     const std::int64_t channels = in.c - (mutant.is(kLastInputChannelDropped) ? 1 : 0);
+    Vf watch = set(0.0f);
     for (std::int64_t r = 0; r < tile.rows + 2; ++r) {
         for (std::int64_t i = 0; i < tile.columns + 2; ++i) {
             std::int64_t y = tile.y + r - 1, x = tile.x + i - 1;
@@ -94,25 +100,20 @@ void copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const
                 const bool there = inside && k < channels;
                 const Vf value = there ? channels_at(from + k * in.stride_c, in.stride_c, channels - k) : set(0.0f);
                 store(to + k / kBlock * scratch.step + k % kBlock, value);
+                watch = fma(value, set(kWatch), watch);
             }
         }
     }
+    return std::isfinite(sum(watch));
 }
 
-// to = a - b for `count` floats; returns 0 times the sum of the differences, which is NaN where one is not finite.
-inline Vf subtract(float* to, const float* a, const float* b, std::int64_t count) {
-    Vf watch = set(0.0f);
-    for (std::int64_t i = 0; i < count; i += Vf::kLanes) {
-        const Vf d = load(a + i) - load(b + i);
-        store(to + i, d);
-        watch = fma(d, set(0.0f), watch);
-    }
-    return watch;
+// to = a - b for `count` floats.
+inline void subtract(float* to, const float* a, const float* b, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; i += Vf::kLanes) store(to + i, load(a + i) - load(b + i));
 }
 
-// Differences to the left and upper neighbour; whether all of them are finite.
-inline bool differences(const UpsampleTile& tile, const UpsampleScratch& scratch) {
-    Vf watch = set(0.0f);
+// Differences to the left and upper neighbour.
+inline void differences(const UpsampleTile& tile, const UpsampleScratch& scratch) {
     // A row's last pixel has none to its right: what is written there is never used.
     const std::int64_t shifted = scratch.row - kBlock;
     for (std::int64_t r = 0; r < tile.rows; ++r) {
@@ -122,10 +123,9 @@ inline bool differences(const UpsampleTile& tile, const UpsampleScratch& scratch
     for (std::int64_t r = 0; r < tile.rows + 1; ++r) {
         float* down = scratch.down + r * scratch.row;
         const float* at = scratch.pixels + r * scratch.row;
-        watch = watch + subtract(down, at, at + scratch.row, scratch.row);
+        subtract(down, at, at + scratch.row, scratch.row);
         subtract(scratch.both + r * scratch.row, down, down + kBlock, shifted);
     }
-    return sum(watch) == 0.0f;
 }
 
 // Fetches the lines that `emit` will write, while there is other work.
@@ -182,12 +182,13 @@ void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, con
     }
 }
 
-// All strips of a tile for the panels of output channels from `tile.panel` to `tile.last_panel`.
+// All strips of a tile for the panels of output channels from `tile.panel` to `tile.last_panel`; false where outputs that
+// are not finite have to be computed again.
 template <class T>
 bool upsample_tile(T* out, const View<T>& in, const float* packed, const float* bias, const UpsampleTile& tile,
                    const UpsampleScratch& scratch, Mutant mutant) {
-    copy_pixels(tile, scratch, in, mutant);
-    const bool finite = differences(tile, scratch);
+    const bool small = copy_pixels(tile, scratch, in, mutant);
+    differences(tile, scratch);
     const std::int64_t strips = (tile.columns + kPixels - 1) / kPixels;
     const std::int64_t written = tile.o - (mutant.is(kLastOutputChannelDropped) ? 1 : 0);
     for (std::int64_t first = tile.panel * kPanel; first < tile.last_panel * kPanel && first < tile.o;
@@ -205,7 +206,7 @@ bool upsample_tile(T* out, const View<T>& in, const float* packed, const float* 
             }
         }
     }
-    return finite;
+    return small;
 }
 
 }  // namespace

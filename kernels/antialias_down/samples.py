@@ -84,6 +84,7 @@ def samples() -> list[Sample]:
         Sample("one pixel, one tap", (_picture(1, 1, 1, 1), _taps(1), 1)),
         Sample("one output pixel", (_picture(1, 4, 4, 3), gaussian_kernel(0.25, True), 4)),
         Sample("taps of both signs", (_picture(1, 8, 8, 3), _taps(5) - 0.04, 2)),
+        Sample("large numbers", (torch.full((1, 8, 8, 3), 2e38), corners, 4)),
         Sample("all taps zero", (_picture(1, 4, 4, 3), torch.zeros(3, 3), 2)),
         Sample("35 channels", (_picture(1, 4, 4, 35), _taps(3), 2)),
         Sample("no pictures", (_picture(0, 4, 4, 3), _taps(3), 2)),

@@ -44,6 +44,8 @@ def edge_attention(
         flow is absolute, backward, (x, y) in [-1, 1]. align_corners=False: -1 is the outer edge of the first pixel;
         True: its centre. Outside is zero, and so is a sample with a non-finite coordinate. Strips of rows, row-major.
 
+    On a GPU more than 32 channels of keys, or 2048 pixels in a strip, are left to plain PyTorch.
+
     Args:
         query: `[B, H, W, D]`, the target's features through the query's 1x1 convolution without its bias;
             None in "edge-query".
@@ -131,10 +133,17 @@ def _takes(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *
 
 
 def _fits(query: Tensor | None, key: Tensor, value: Tensor, features: Tensor, *rest: Any) -> bool:
-    # What the shared memory of the smallest device holds; the network has 16 or 32 channels of keys and 256 places.
-    return _takes(query, key, value, features, *rest) and key.shape[3] <= 32 and rest[8] * rest[2].shape[2] <= 2048
+    # What the shared memory of the smallest device holds; the network has 16 or 32 channels of keys and 256 places. And
+    # what pixels, programs and positions are counted with: int32, and float32.
+    strip_rows, (batch, height, width), channels = rest[8], rest[2].shape, features.shape[3]
+    places = strip_rows * width
+    programs = batch * (height // strip_rows) * (places // 128 + 1) * (channels // 16 + 1)
+    small = key.shape[3] <= _MOST_KEY_CHANNELS and places <= _MOST_PLACES
+    counted = max(*key.shape[1:3], height, channels) <= 1 << 24 and max(key.shape[1] * key.shape[2], programs) < 1 << 31
+    return small and counted and _takes(query, key, value, features, *rest)
 
 
+_MOST_KEY_CHANNELS, _MOST_PLACES = 32, 2048
 _FAST = (torch.float16, torch.bfloat16, torch.float32)
 OP = operator(
     "edge_attention(Tensor? query, Tensor key, Tensor value, Tensor features, Tensor edge, Tensor flow, "
@@ -144,6 +153,7 @@ OP = operator(
     reference=_reference,
     fake=_fake,
     takes=_takes,
+    gpu_takes=_fits,
     cases=samples,
     cpu=native.edge_attention_cpu,
     cuda=native.edge_attention_cuda,

@@ -97,6 +97,13 @@ def _large_scores(mode: str, dtype: torch.dtype) -> tuple[Any, ...]:
     return tuple(_call(mode, dtype, onto=(6, 8), strip_rows=2, scale=9.0, seed=8))
 
 
+def _large_values(mode: str, dtype: torch.dtype) -> tuple[Any, ...]:
+    """Values whose mean is a number and whose sum is not."""
+    args = _call(mode, dtype, maps=(1, 4, 8), onto=(4, 8), strip_rows=4, motion=0.0, seed=15)
+    args[2] = torch.full_like(args[2], 1e38)
+    return tuple(args)
+
+
 def _not_numbers(mode: str) -> tuple[Any, ...]:
     """NaN in one strip's keys, NaN and infinity in single channels; every tap's share is far from 0."""
     args = _call(mode, maps=(1, 4, 4), onto=(4, 4), sizes=(4, 5), seed=7, motion=0.0)
@@ -142,6 +149,7 @@ def samples() -> list[Sample]:
         *((f"{m}, {str(t)[6:]}", _rich(m, t, m == "released")) for t in (FULL, HALF, BRAIN, DOUBLE) for m in _MODES),
         *((f"large scores, {m}, {str(t)[6:]}", _large_scores(m, t)) for m, t in zip(_MODES * 2, (FULL, FULL, HALF))),
         ("large scores, bfloat16", _large_scores("edge-query", BRAIN)),
+        *((f"large values, {m}, {str(t)[6:]}", _large_values(m, t)) for t in (FULL, BRAIN) for m in _MODES),
         *((f"24 places a strip, {m}", tuple(_call(m, onto=(2, 12), sizes=(5, 6), seed=9))) for m in _MODES),
         ("one pixel", tuple(_call("released", maps=(1, 1, 1), onto=(1, 1), sizes=(1, 1), strip_rows=1))),
         ("one pixel from afar", _one_pixel_from_afar()),

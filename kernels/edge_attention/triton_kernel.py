@@ -166,6 +166,9 @@ def _edge_query(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.
                 CHANNELS: tl.constexpr, ALIGN: tl.constexpr, MUTANT: tl.constexpr):  # fmt: skip
     """`out_i = sum_j softmax_j(q_i . k_j) v_j` for the queries i in `own`: q_i . k_j = e_i (w . k_j) + b . k_j."""
     query, key, value, edge = maps
+    # At most 2048 weights of at most 1 then add up to at most 1, and sums of the largest values stay finite. float16
+    # lacks the range for it, and the need.
+    SHARE: tl.constexpr = 1.0 if ELEMENT == tl.float16 else 1.0 / 2048
     edge_ptr, weight_ptr = edge
     slope = tl.load(weight_ptr + d, mask=d < DIM, other=0.0)
     offset = tl.load(query[1] + d, mask=d < DIM, other=0.0)
@@ -187,9 +190,9 @@ def _edge_query(maps, frame, own, count, d, k, ELEMENT: tl.constexpr, OTHER: tl.
             fade = tl.full([own.shape[0]], 1.0, tl.float32)
         normaliser = normaliser * fade + tl.sum(counted, axis=1)
         values = _values(value, places, k, k < CHANNELS, at, count, ELEMENT, CHANNELS, MUTANT)
-        total = tl.dot(weights.to(ELEMENT), values, total * fade[:, None], input_precision="ieee")
+        total = tl.dot((weights * SHARE).to(ELEMENT), values, total * fade[:, None], input_precision="ieee")
         top = higher
-    return total * (1.0 / normaliser)[:, None]
+    return total * (1.0 / (normaliser * SHARE))[:, None]
 
 
 @triton.jit

@@ -61,7 +61,8 @@ def _fake(logits: Tensor, jacobian_map: Tensor, temperature: float, pixel_grid: 
 
 
 def _takes(logits: Tensor, jacobian_map: Tensor, temperature: float, pixel_grid: str) -> bool:
-    return logits.dtype == torch.float32
+    # A grid of blocks has at most 65535 along the axis that the batch takes.
+    return logits.dtype == torch.float32 and logits.shape[0] < 1 << 16
 
 
 OP = operator(

@@ -130,5 +130,6 @@ def refusals() -> list[Refusal]:
         Refusal("bfloat16", (logits.bfloat16(), maps, 0.1, "corners"), DtypeError, "Keypoints and flow need float32"),
         Refusal("mixed", (logits, maps.double(), 0.1, "corners"), DtypeError, "float64"),
         Refusal("no temperature", (logits, maps, 0.0, "corners"), OptionError, "temperature is 0.0"),
+        Refusal("hardly a temperature", (logits, maps, 1e-39, "corners"), OptionError, "temperature is 1e-39"),
         Refusal("grid", (logits, maps, 0.1, "middle"), OptionError, "middle"),
     ]

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.errors import BackendError, ShapeError
+from eamfmeg_fast.kernels.checks import check_dtype, describe
 from eamfmeg_fast.kernels.compiled import DTYPE, library
 
 # Numbers of csrc/upsample_conv/upsample_conv.h.
 _PRODUCTS = 9
 _PANEL = 32
+_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def pack_phases(weight: Tensor, lib: Any = None) -> Tensor:
@@ -26,10 +29,21 @@ def pack_phases(weight: Tensor, lib: Any = None) -> Tensor:
 
     Returns:
         One axis, float32, on a 64-byte boundary.
+
+    Raises:
+        ShapeError: another shape, or an empty axis.
+        DtypeError: another type.
+        BackendError: `weight` is not on the CPU.
     """
+    if weight.ndim != 4 or tuple(weight.shape[2:]) != (3, 3) or weight.numel() == 0:
+        raise ShapeError(f"weight is {describe(weight)}", "[O, C, 3, 3], nothing empty", "Pass the convolution's own.")
+    check_dtype("weight", weight, _TYPES)
+    if weight.device.type != "cpu":
+        raise BackendError(f"weight is on {weight.device}", "the CPU", "Kernels are packed there: pass weight.cpu().")
     outer, inner = weight.shape[:2]
     panels = -(-outer // _PANEL)
-    packed = torch.empty(panels * _PRODUCTS * inner * _PANEL)
+    # A process may have chosen another default type or device.
+    packed = torch.empty(panels * _PRODUCTS * inner * _PANEL, dtype=torch.float32, device="cpu")
     compiled = lib or library("_C")
     compiled.upsample_conv_pack_cpu(
         packed.data_ptr(), weight.data_ptr(), outer, inner, *weight.stride(), DTYPE[weight.dtype]

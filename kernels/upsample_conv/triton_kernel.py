@@ -49,9 +49,9 @@ def fold_kernel(
                 row = (k // 3 > phase // 2) == (tap // 2 == 1)
                 column = (k % 3 > phase % 2) == (tap % 2 == 1)
                 if row and column and not (MUTANT == 3 and k // 3 == 1):
-                    value = tl.load(at + (k // 3) * stride_y + (k % 3) * stride_x, mask=here, other=0)
-                    total += value.to(tl.float32)
-            tl.store(folded_ptr + (phase * 4 + tap) * inner * outer + i, total, mask=here)
+                    tap_at = at + tl.full([1], k // 3, tl.int64) * stride_y + tl.full([1], k % 3, tl.int64) * stride_x
+                    total += tl.load(tap_at, mask=here, other=0).to(tl.float32)
+            tl.store(folded_ptr + tl.full([1], phase * 4 + tap, tl.int64) * inner * outer + i, total, mask=here)
 
 
 @triton.jit
@@ -65,13 +65,13 @@ def _left(base, y, x, here, h, w, k, inner, stride_h, stride_w, stride_c, MUTANT
         inner -= 1
     seen = here & (y >= 0) & (y < h) & (x >= 0) & (x < w)
     at = base + y.to(tl.int64) * stride_h + x.to(tl.int64) * stride_w
-    return tl.load(at[:, None] + k[None, :] * stride_c, mask=seen[:, None] & (k < inner)[None, :], other=0)
+    return tl.load(at[:, None] + k.to(tl.int64)[None, :] * stride_c, mask=seen[:, None] & (k < inner)[None, :], other=0)
 
 
 @triton.jit
 def upsample_conv_kernel(
     out_ptr, features_ptr, folded_ptr, bias_ptr, pixels, h, w, inner, outer,
-    stride_n, stride_h, stride_w, stride_c, stride_bias, BIASED: tl.constexpr, WIDE: tl.constexpr,
+    stride_n, stride_h, stride_w, stride_c, BIASED: tl.constexpr, WIDE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, MUTANT: tl.constexpr,
 ):  # fmt: skip
     """One phase of BLOCK_M pixels, BLOCK_N output channels; planted faults are numbered as in samples.py."""
@@ -87,13 +87,13 @@ def upsample_conv_kernel(
         k = step % steps * BLOCK_K + tl.arange(0, BLOCK_K)
         v, u = y - 1 + phase // 2 + tap // 2, x - 1 + phase % 2 + tap % 2
         left = _left(base, v, u, m < pixels, h, w, k, inner, stride_h, stride_w, stride_c, MUTANT)
-        rows = folded_ptr + ((phase * 4 + tap) * inner + k)[:, None] * outer
+        rows = folded_ptr + ((phase * 4 + tap) * inner + k).to(tl.int64)[:, None] * outer
         right = tl.load(rows + o[None, :], mask=(k < inner)[:, None] & (o < outer)[None, :], other=0)
         if WIDE:
             left, right = left.to(tl.float32), right.to(tl.float32)
         total = tl.dot(left, right, total, input_precision="ieee")
     if BIASED and MUTANT != 6:
-        total += tl.load(bias_ptr + o * stride_bias, mask=o < outer, other=0).to(tl.float32)[None, :]
+        total += tl.load(bias_ptr + o, mask=o < outer, other=0).to(tl.float32)[None, :]
     a = 1 - phase // 2 if MUTANT == 1 else phase // 2
     b = 1 - phase % 2 if MUTANT == 2 else phase % 2
     written = (m < pixels)[:, None] & (o < (outer - 1 if MUTANT == 10 else outer))[None, :]
@@ -132,14 +132,13 @@ def upsample_conv_triton(
         out,
         features,
         fold_phases(weight, mutant) if folded is None else folded,
-        features if bias is None else bias,
+        features if bias is None else bias.contiguous(),
         n * h * w,
         h,
         w,
         inner,
         outer,
         *features.stride(),
-        0 if bias is None else bias.stride(0),
         BIASED=bias is not None,
         WIDE=interpreting(),
         MUTANT=mutant,
@@ -176,7 +175,7 @@ def _variant(dtype: torch.dtype, size: int, inner: int, outer: int) -> Variant:
     }
     kind = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}[dtype]
     pointers = dict.fromkeys("out_ptr features_ptr folded_ptr bias_ptr".split(), kind)
-    integers = dict.fromkeys("pixels h w stride_bias".split(), "i32")
+    integers = dict.fromkeys("pixels h w".split(), "i32")
     constants: dict[str, Any] = {**numbers, "BIASED": True, "WIDE": False, "MUTANT": 0, **_tile(dtype, inner, outer)}
     warps = constants.pop("num_warps")
     name = f"{str(dtype).removeprefix('torch.')}, {inner} to {outer} channels"

@@ -14,25 +14,28 @@ from eamfmeg_fast.kernels import registration
 from eamfmeg_fast.kernels.edge_attention import OP, edge_attention
 from eamfmeg_fast.kernels.edge_attention.reference import AttentionMode
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.testing import compare, upcast
+from eamfmeg_fast.kernels.registry import Sample
+from eamfmeg_fast.kernels.side_build import SideLibrary
+from eamfmeg_fast.kernels.testing import compare, judge, upcast
 from eamfmeg_fast.network.attention import EdgeAttention
 
 MODES: tuple[AttentionMode, ...] = ("released", "edge-query")
 CHANNELS, DIM = 12, 32
+MOST_PLACES = 2048
 KEY, VALUE, FEATURES, EDGE, FLOW, OCCLUSION, EDGE_WEIGHT, KEY_BIAS, VALUE_BIAS = 1, 2, 3, 4, 5, 6, 7, 9, 10
 
 
-def arguments(mode: str, seed: int, height: int = 4, width: int = 24) -> list[Any]:
+def arguments(mode: str, seed: int, height: int = 4, width: int = 24, dim: int = DIM) -> list[Any]:
     """One strip of `height` x `width` pixels, wide enough for the edge's attention to be interpolated."""
     noise = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=noise)
 
-    maps = [0.3 * draw(1, height, width, n) for n in (DIM, DIM, CHANNELS, CHANNELS)]
+    maps = [0.3 * draw(1, height, width, n) for n in (dim, dim, CHANNELS, CHANNELS)]
     flow = identity_grid(height, width, "centres", dtype=torch.float32)[None] + 0.05 * draw(1, height, width, 2)
     pixels = [torch.sigmoid(draw(1, height, width)), flow, torch.sigmoid(draw(1, height, width))]
-    vectors = [0.3 * draw(n) for n in (DIM, DIM, DIM, CHANNELS)]
+    vectors = [0.3 * draw(n) for n in (dim, dim, dim, CHANNELS)]
     query = maps[0] if mode == "released" else None
     return [query, *maps[1:], *pixels, *vectors, torch.ones(1), height, mode, False]
 
@@ -151,3 +154,43 @@ def test_small_maps_in_any_memory_order() -> None:
         args[i] = args[i].transpose(1, 2).contiguous().transpose(1, 2)
     args[VALUE_BIAS] = args[VALUE_BIAS].repeat_interleave(2)[::2]
     assert torch.equal(edge_attention(*args), want)
+
+
+@pytest.mark.parametrize("dim", [256, 257, 300, 2100])
+def test_cuda_takes_keys_of_more_channels_than_a_warp_reads_at_once(dim: int, cuda_on_host: SideLibrary) -> None:
+    args = arguments("edge-query", seed=10, dim=dim)
+    assert not judge(OP, OP.rooms["cuda"], Sample("", tuple(args)), lib=cuda_on_host.with_mutant(0)).fault
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("beyond", [{"dim": DIM + 1}, {"height": 1, "width": MOST_PLACES + 1}])
+def test_beyond_its_limits_only_the_cpu_room_takes_a_call(mode: AttentionMode, beyond: dict[str, int]) -> None:
+    within, args = arguments(mode, 11, 1, MOST_PLACES), arguments(mode, seed=11, **beyond)
+    for name, room in OP.rooms.items():
+        assert room.takes(*within)
+        assert room.takes(*args) == (name == "cpu")
+    assert not fault(args)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [(KEY, (1, 1, 2**24 + 1, DIM)), (KEY, (1, 2**16, 2**15, DIM)), (OCCLUSION, (2**31, 1, 1))]
+)
+def test_gpu_rooms_leave_alone_what_they_cannot_count(name: int, shape: tuple[int, ...]) -> None:
+    args = [x.to("meta") if isinstance(x, Tensor) else x for x in arguments("edge-query", seed=12, height=1)]
+    assert OP.rooms["triton"].takes(*args)
+    args[name] = args[name].new_empty(shape)
+    assert not any(room.takes(*args) for room in OP.rooms.values() if room.name != "cpu")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("strength", [0.01, 20.0])
+def test_sums_of_the_largest_values_stay_finite(
+    mode: AttentionMode, strength: float, cuda_on_host: SideLibrary
+) -> None:
+    """Between nodes, and every pixel for itself; a value is a third of the largest number."""
+    args = arguments(mode, seed=13)
+    args[EDGE_WEIGHT] *= strength
+    args[VALUE] = torch.full_like(args[VALUE], 1e38)
+    assert not fault(args)
+    sample = Sample("", tuple(args))
+    assert not judge(OP, OP.rooms["cuda"], sample, lib=cuda_on_host.with_mutant(0)).fault

@@ -124,6 +124,37 @@ def test_gradient_is_the_reference_s(op: Op) -> None:
             torch.testing.assert_close(fast, slow)
 
 
+@pytest.mark.parametrize("op", EVERY_OP)
+def test_second_derivative_is_the_reference_s(op: Op) -> None:
+    """A penalty on the gradient counts, as it does through the reference."""
+    sample = op.sized(1, 4, 6, 5, torch.float64, 7)
+    if not any(y.is_floating_point() for y in as_tuple(op.reference(*sample.args))):
+        pytest.skip("rounding has no gradient")
+    found = []
+    for function in (op.public, op.reference):
+        args = [_with_grad(arg) for arg in sample.args]
+        leaves = [arg for arg in args if isinstance(arg, torch.Tensor) and arg.requires_grad]
+        total = sum((y**2).sum() for y in as_tuple(function(*args)))
+        first = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True)
+        penalty = sum((grad**2).sum() for grad in first if grad is not None)
+        found.append(torch.autograd.grad(penalty, leaves, allow_unused=True))
+    for fast, slow in zip(*found, strict=True):
+        assert (fast is None) == (slow is None)
+        if slow is not None:
+            torch.testing.assert_close(fast, slow)
+
+
+@pytest.mark.parametrize("op", EVERY_OP)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_autocast_changes_nothing(op: Op, dtype: torch.dtype) -> None:
+    """An operator computes in the types of its arguments, whether a fast room runs or the reference."""
+    args = op.sized(1, 4, 6, 5, dtype, 7).args
+    plain = as_tuple(op.public(*args))
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = as_tuple(op.public(*args))
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(plain, cast, strict=True))
+
+
 def test_every_folder_with_samples_is_registered(root: Any) -> None:
     """An operator that has cases but is not on the list would never be tested."""
     assert {path.parent.name for path in (root / "kernels").glob("*/samples.py")} == set(OPS)

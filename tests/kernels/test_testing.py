@@ -66,6 +66,12 @@ def test_the_wrong_kind_of_not_finite_fails(value: float) -> None:
     assert not compare(wrong.float(), ref.float(), ref).passed
 
 
+def test_an_overflow_of_the_plain_reference_allows_nothing() -> None:
+    plain = torch.tensor([1.0, 1.0, float("inf")])
+    assert not compare(torch.zeros(3), plain, torch.ones(3, dtype=torch.float64)).passed
+    assert compare(torch.ones(3), plain, torch.ones(3, dtype=torch.float64)).passed
+
+
 def test_wrong_shape_or_type_fails() -> None:
     plain = _plain(torch.float32)
     assert "shape" in compare(plain[1:], plain, REF).reason
