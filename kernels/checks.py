@@ -61,7 +61,7 @@ def check_exact(name: str, x: Tensor, like: Tensor | None = None) -> None:
         raise DtypeError(f"{name} is {describe(x)}", "float32, float64", fix)
     if like is not None and x.dtype != like.dtype:
         wanted = str(like.dtype).removeprefix("torch.")
-        raise DtypeError(f"{name} is {describe(x)}", f"{wanted}, as the first argument", "Convert it with .to(...).")
+        raise DtypeError(f"{name} is {describe(x)}", f"{wanted}, as the others", "Convert it with .to(...).")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
-from eamfmeg_fast.kernels.checks import check_rank, describe
+from eamfmeg_fast.errors import ShapeError
+from eamfmeg_fast.kernels.checks import check_choice, check_exact, check_rank, describe
 from eamfmeg_fast.kernels.compiled import PIXEL_GRID
 from eamfmeg_fast.kernels.dense_motion import native, samples
 from eamfmeg_fast.kernels.dense_motion.reference import dense_motion as dense_motion_reference
@@ -47,7 +47,9 @@ def dense_motion(
     """
     check_rank("mask_logits", mask_logits, "BHWK")
     check_rank("affine", affine, "BKij")
-    _check_types(mask_logits=mask_logits, occlusion_logits=occlusion_logits, affine=affine)
+    check_exact("affine", affine)
+    check_exact("mask_logits", mask_logits, affine)
+    check_exact("occlusion_logits", occlusion_logits, affine)
     batch, _, _, motions = mask_logits.shape
     if occlusion_logits.shape != mask_logits.shape[:3]:
         wanted = f"{list(mask_logits.shape[:3])}, one number for each pixel of mask_logits"
@@ -55,17 +57,8 @@ def dense_motion(
     if motions < 2 or affine.shape != (batch, motions - 1, 2, 3):
         wanted = f"[{batch}, K, 2, 3] for K + 1 masks of {list(mask_logits.shape)}"
         raise ShapeError(f"affine is {describe(affine)}", wanted, "The background has a mask and no affine map.")
-    if pixel_grid not in PIXEL_GRID:
-        raise OptionError(f"pixel_grid is {pixel_grid!r}", " or ".join(map(repr, PIXEL_GRID)))
+    check_choice("pixel_grid", pixel_grid, PIXEL_GRID)
     return torch.ops.eamfmeg.dense_motion(mask_logits, occlusion_logits, affine, pixel_grid)
-
-
-def _check_types(**tensors: Tensor) -> None:
-    wanted = tensors["affine"].dtype
-    for name, x in tensors.items():
-        if x.dtype != wanted or x.dtype not in (torch.float32, torch.float64):
-            got = f"{name} is {describe(x)}"
-            raise DtypeError(got, "float32 (or float64) for all three", "Keypoints and flow need float32.")
 
 
 def _fake(mask_logits: Tensor, occlusion_logits: Tensor, affine: Tensor, pixel_grid: str) -> tuple[Tensor, ...]:
