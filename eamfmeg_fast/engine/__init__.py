@@ -2,6 +2,17 @@
 
 from eamfmeg_fast.engine.backends import BACKENDS, PRECISIONS, Plan, choose_backend
 from eamfmeg_fast.engine.engine import Engine
+from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.state import FrameResult, TargetState
 
-__all__ = ["BACKENDS", "PRECISIONS", "Engine", "FrameResult", "Plan", "TargetState", "choose_backend"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Engine",
+    "FrameResult",
+    "NetworkParameters",
+    "Parameters",
+    "Plan",
+    "TargetState",
+    "choose_backend",
+]

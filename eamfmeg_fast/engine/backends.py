@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
+from eamfmeg_fast.engine.processor import multiplies_bf16
+from eamfmeg_fast.engine.state import Drawn, TargetState
 from eamfmeg_fast.errors import BackendError, OptionError
+from eamfmeg_fast.kernels.compiled import why_missing
+from eamfmeg_fast.network import Keypoints
 
-P = ParamSpec("P")
-R = TypeVar("R")
-BACKENDS = ("reference",)
-PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64}
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "reference": ("fp32", "fp64"),
+    "cpu": ("fp32", "bf16"),
+}
+"""What each backend computes the decoder in; keypoints, Jacobians and flow are float32, or float64 with "fp64"."""
+
+BACKENDS = tuple(PRECISIONS)
+_WORDS = tuple(dict.fromkeys(word for words in PRECISIONS.values() for word in words))
+
+
+class Backend(Protocol):
+    """One way to run a network. Pictures are uint8 `[B, H, W, 3]` RGB of the network's size, on any device."""
+
+    def prepare(self, pictures: Tensor) -> TargetState:
+        """All that depends on the targets alone."""
+
+    def detect(self, frames: Tensor) -> Keypoints:
+        """Keypoints and Jacobians of the frames, the caller's own."""
+
+    def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
+        """The targets of `state` (one, or as many as keypoints) at the moved keypoints; the caller's own."""
 
 
 @dataclass(frozen=True)
@@ -22,42 +42,65 @@ class Plan:
     """What the engine runs on.
 
     Attributes:
-        backend: its name. device, dtype: where and in what type it computes. reason: one sentence for people.
+        backend: its name. device: where it computes. dtype: of keypoints, Jacobians and flow.
+        decoder: the decoder's precision: "fp32", "fp64", "bf16", "fp16" or "int8".
+        reason: one sentence for people.
     """
 
     backend: str
     device: torch.device
     dtype: torch.dtype
+    decoder: str
     reason: str
-
-
-def exact(function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` without gradients and without TF32: its ten bits would move keypoints by more than the signal."""
-
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return function(*args, **kwargs)
-
-    return wrapped
 
 
 def choose_backend(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Plan:
     """The plan for what was asked.
 
     Raises:
-        OptionError: an unknown word. BackendError: a device that is not here.
+        OptionError: an unknown word, or a precision that the backend does not have. BackendError: it cannot run here.
     """
-    if backend not in ("auto", *BACKENDS):
-        raise OptionError(f"backend {backend!r}", f"auto, {', '.join(BACKENDS)}", "Check the spelling.")
-    if precision not in ("auto", *PRECISIONS):
-        raise OptionError(f"precision {precision!r}", f"auto, {', '.join(PRECISIONS)}", "Check the spelling.")
-    if device not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"device {device!r}", "auto, cpu or cuda", "Check the spelling.")
+    _check("backend", backend, BACKENDS)
+    _check("precision", precision, _WORDS)
+    _check("device", device, ("cpu", "cuda"))
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise BackendError("no CUDA device here", "one for device='cuda'", "Use device='cpu'.")
     where = torch.device("cuda" if cuda and device != "cpu" else "cpu")
-    dtype = PRECISIONS["fp32" if precision == "auto" else precision]
-    reason = f"the reference network in {str(dtype).removeprefix('torch.')} on {where}"
-    return Plan("reference", where, dtype, reason)
+    name, why = _backend(backend, where, precision)
+    if precision not in ("auto", *PRECISIONS[name]):
+        raise OptionError(f"precision {precision!r} with backend {name!r}", f"auto, {', '.join(PRECISIONS[name])}")
+    decoder, because = _precision(name, precision)
+    dtype = torch.float64 if decoder == "fp64" else torch.float32
+    return Plan(name, where, dtype, decoder, f"{why}; {because}")
+
+
+def _check(name: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in ("auto", *known):
+        raise OptionError(f"{name} {word!r}", f"auto, {', '.join(known)}", "Check the spelling.")
+
+
+def _backend(asked: str, where: torch.device, precision: str) -> tuple[str, str]:
+    lost = why_missing("_C")
+    if asked == "cpu" and lost:
+        raise BackendError(f"backend 'cpu', but {lost}", "the compiled library", "Use backend='reference'.")
+    if asked == "cpu" and where.type != "cpu":
+        raise OptionError("backend 'cpu' on a CUDA device", "device='cpu'", "Name one of the two.")
+    if asked == "reference" or precision == "fp64":
+        return "reference", f"the reference network on {where}"
+    if where.type != "cpu":
+        return "reference", f"the reference network on {where}"
+    if lost:
+        return "reference", f"the reference network on cpu, since {lost}"
+    return "cpu", "oneDNN's convolutions and our kernels on cpu"
+
+
+def _precision(backend: str, asked: str) -> tuple[str, str]:
+    if backend == "reference":
+        decoder = "fp32" if asked == "auto" else asked
+        return decoder, f"everything in {decoder}"
+    if asked != "auto":
+        return asked, f"keypoints and flow in fp32, decoder in {asked}"
+    if multiplies_bf16():
+        return "bf16", "keypoints and flow in fp32, decoder in bf16, which this processor multiplies twice as fast"
+    return "fp32", "everything in fp32, since this processor does not multiply bf16"

@@ -2,65 +2,96 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine.backends import Plan, choose_backend, exact
-from eamfmeg_fast.engine.state import FrameResult, TargetState
+from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
+from eamfmeg_fast.engine.cpu import CpuBackend
+from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
+from eamfmeg_fast.engine.reference import ReferenceBackend
+from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
+from eamfmeg_fast.engine.tracing import trace
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
-from eamfmeg_fast.kernels.to_image.reference import to_image
-from eamfmeg_fast.network import DenseMotion, Keypoints, Network, Rendering, move
-from eamfmeg_fast.network.grain import split_grain
+from eamfmeg_fast.network import Keypoints, Network, move
+from eamfmeg_fast.network.relative import hull_scale
 
 MOTIONS = ("relative", "absolute")
+Picture = np.ndarray[Any, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _exact(method: Callable[Concatenate[Engine, P], R]) -> Callable[Concatenate[Engine, P], R]:
+    """One thread at a time, without gradients and without TF32: its ten bits would move keypoints by more than the
+    signal."""
+
+    @wraps(method)
+    def wrapped(self: Engine, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock, torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return method(self, *args, **kwargs)
+
+    return wrapped
 
 
 class Engine:
-    """Runs one network on one device.
+    """Runs one network on one device. Its methods may be called from several threads; they take turns.
 
     Args:
-        network: with its weights, set to evaluation; copied if the plan wants another device or type.
+        network: with its weights, or a place to read them from one by one (`Parameters`), which needs less memory. A
+            network that is changed later has no effect on what was packed.
         device: "auto", "cpu" or "cuda".
-        precision: "auto", "fp32" or "fp64". Keypoints, Jacobians and flow are never computed in less than float32.
-        backend: "auto" or "reference".
+        precision: of the decoder: "auto", "fp32", "bf16" or "fp64" (everything). Keypoints, Jacobians and flow are
+            never computed in less than float32.
+        backend: "auto", "cpu" or "reference".
 
     Raises:
         OptionError: no such precision or backend. BackendError: it cannot run here.
     """
 
     def __init__(
-        self, network: Network, *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+        self,
+        network: Network | Parameters,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "auto",
     ) -> None:
         self.plan = choose_backend(backend, device, precision)
-        self.config = network.config
-        self.network = _placed(network, self.plan).eval()
+        self._parameters = NetworkParameters(network) if isinstance(network, Network) else network
+        self.config = self._parameters.config
+        self._lock = threading.RLock()
+        self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
+        self._backend = self._build()
 
-    @exact
-    def prepare(self, target: np.ndarray[Any, Any]) -> TargetState:
+    @cached_property
+    def network(self) -> Network:
+        """The reference network of these weights, on the plan's device and in its type; read when first asked for."""
+        return self._oracle.network
+
+    def prepare(self, target: Picture) -> TargetState:
         """All that depends on the target alone; `target` is uint8 `[H, W, 3]` RGB of the network's size."""
-        picture = self.picture(target)
-        detection = self.network.kp_detector(picture)
-        base, grain = split_grain(picture) if self.config.skip else (picture, None)
-        return TargetState(
-            picture=base,
-            grain=grain,
-            thumbnail=self.network.generator.dense_motion_network.down(picture),
-            keypoints=detection.keypoints,
-            edge_map=self.network.edges(detection.features),
-            features=self.network.generator.encode(picture),
-        )
+        return self.prepare_many([target])
 
-    @exact
-    def detect(self, frame: np.ndarray[Any, Any]) -> Keypoints:
+    @_exact
+    def prepare_many(self, targets: Sequence[Picture]) -> TargetState:
+        """Several targets in one state, for `step_many`."""
+        return stacked([self._backend.prepare(self._batch([target])) for target in targets])
+
+    def detect(self, frame: Picture) -> Keypoints:
         """Keypoints and Jacobians of a frame, uint8 `[H, W, 3]` RGB of the network's size."""
-        keypoints: Keypoints = self.network.kp_detector(self.picture(frame)).keypoints
-        return keypoints
+        return self.detect_many([frame])
 
-    @exact
+    @_exact
+    def detect_many(self, frames: Sequence[Picture]) -> Keypoints:
+        """The same of B frames at once, `[B, K, 2]` and `[B, K, 2, 2]`."""
+        return self._backend.detect(self._batch(frames))
+
     def step(
         self,
         state: TargetState,
@@ -76,10 +107,44 @@ class Engine:
             motion: "relative", or "absolute" (the driving keypoints as they are; `initial` is not used).
             gain: of keypoint displacements; None is the preset's.
         """
+        return self.step_many(state, initial, driving, motion=motion, gain=gain)[0]
+
+    @_exact
+    def step_many(
+        self,
+        state: TargetState,
+        initial: Keypoints,
+        driving: Keypoints,
+        *,
+        motion: str = "relative",
+        gain: float | None = None,
+    ) -> list[FrameResult]:
+        """Several frames at once: many targets under one driver, one target for many driving frames, or pairs.
+
+        Args:
+            state: of one target or B; initial, driving: of one frame or B. Wherever there is one, it serves for all.
+
+        Raises:
+            ShapeError: numbers of targets and frames that do not fit together.
+        """
+        counts = {state.keypoints.kp.shape[0], initial.kp.shape[0], driving.kp.shape[0]}
+        if len(counts - {1}) > 1:
+            given = f"{state.keypoints.kp.shape[0]} targets, {initial.kp.shape[0]} and {driving.kp.shape[0]} frames"
+            raise ShapeError(given, "one number, or one of a kind for all")
         moved = self.moved(state.keypoints, initial, driving, motion=motion, gain=gain)
-        dense, rendering = self._draw(state, moved)
-        image = to_image(rendering.prediction.permute(0, 2, 3, 1))[0]
-        return FrameResult(image.cpu().numpy(), moved, dense.flow, dense.occlusion)
+        count = max(counts)
+        moved = Keypoints(*(x.expand(count, *x.shape[1:]) for x in moved))
+        drawn = self._backend.draw(state, moved)
+        images = drawn.images.cpu().numpy()
+        return [
+            FrameResult(
+                images[i],
+                Keypoints(moved.kp[i : i + 1], moved.jacobian[i : i + 1]),
+                drawn.flow[i : i + 1],
+                drawn.occlusion[i : i + 1],
+            )
+            for i in range(count)
+        ]
 
     def moved(
         self, target: Keypoints, initial: Keypoints, driving: Keypoints, *, motion: str, gain: float | None
@@ -94,79 +159,63 @@ class Engine:
         if motion == "absolute":
             return driving
         gain = self.config.gain if gain is None else gain
-        return move(target, initial, driving, gain=gain, adapt_scale=self.config.adapt_scale)
+        scale = self._hull_scale(target, initial) if self.config.adapt_scale else None
+        return move(target, initial, driving, gain=gain, scale=scale)
 
-    def picture(self, image: np.ndarray[Any, Any]) -> Tensor:
-        """uint8 `[H, W, 3]` RGB as `[1, 3, H, W]` in [0, 1] of the plan's type and device.
-
-        Raises:
-            DtypeError, ShapeError: it is something else.
-        """
-        size = self.config.size
-        if image.dtype != np.uint8:
-            raise DtypeError(f"a picture of type {image.dtype}", "uint8", "Scale it to 0...255 and convert it.")
-        if image.shape != (size, size, 3):
-            raise ShapeError(
-                f"a picture of shape {list(image.shape)}", f"[{size}, {size}, 3] RGB", "Crop and resize it first."
-            )
-        x = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.plan.device)
-        return (x.to(self.plan.dtype) / 255).permute(2, 0, 1)[None]
-
-    def _draw(self, state: TargetState, moved: Keypoints) -> tuple[DenseMotion, Rendering]:
-        dense = self.network.motion(state.thumbnail, state.keypoints, moved)
-        return dense, self.network.render(state.picture, state.features, state.edge_map, dense, state.grain)
-
-    @exact
+    @_exact
     def trace(
         self,
-        target: np.ndarray[Any, Any],
-        initial: np.ndarray[Any, Any],
-        driving: np.ndarray[Any, Any],
+        target: Picture,
+        initial: Picture,
+        driving: Picture,
         *,
         motion: str = "relative",
         gain: float | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Every intermediate of one frame, in the network's own shapes; a stage that the preset lacks is absent.
+        """Every intermediate of one frame by the reference network; a stage that the preset lacks is absent.
 
         Convention:
             `flow` is the absolute sampling grid; `features_warped` is after the occlusion.
         """
-        state, start = self.prepare(target), self.detect(initial)
-        found = self.network.kp_detector(self.picture(driving))
+        oracle = self._oracle
+        state, start = oracle.prepare(self._batch([target])), oracle.detect(self._batch([initial]))
+        found = oracle.look(self._batch([driving]))
         moved = self.moved(state.keypoints, start, found.keypoints, motion=motion, gain=gain)
-        dense, drawn = self._draw(state, moved)
-        stages = _target_stages(state) | _motion_stages(dense) | _drawn_stages(drawn)
-        stages |= {"kp_logits": found.logits, "kp_features": found.features}
-        stages["sparse_motion"] = self.network.generator.dense_motion_network.sparse_grids(dense)
-        everybody = {"target": state.keypoints, "initial": start, "driving": found.keypoints, "moved": moved}
-        for name, points in everybody.items():
-            stages |= {f"kp_{name}": points.kp, f"jacobian_{name}": points.jacobian}
-        return {name: stage.cpu().numpy() for name, stage in stages.items() if stage is not None}
+        return trace(oracle, state, start, found, moved)
 
+    @cached_property
+    def _oracle(self) -> ReferenceBackend:
+        if isinstance(self._backend, ReferenceBackend):
+            return self._backend
+        return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
 
-def _target_stages(state: TargetState) -> dict[str, Tensor | None]:
-    return {"target_small": state.thumbnail, "target_features": state.features, "edge_map": state.edge_map}
+    def _build(self) -> Backend:
+        if self.plan.backend == "reference":
+            return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
+        with torch.inference_mode():
+            return CpuBackend(self._parameters, self.plan)
 
+    def _hull_scale(self, target: Keypoints, initial: Keypoints) -> Tensor:
+        """Kept from frame to frame: it depends on what does not change within a clip."""
+        known = self._scale
+        if known is None or known[0] is not target or known[1] is not initial:
+            known = self._scale = target, initial, hull_scale(target.kp, initial.kp)
+        return known[2]
 
-def _motion_stages(dense: DenseMotion) -> dict[str, Tensor | None]:
-    return {
-        "sparse_warped": dense.inputs.unflatten(1, (-1, 4))[:, :, 1:],
-        "dense_motion_input": dense.inputs,
-        "dense_motion_features": dense.features,
-        "mask": dense.mask,
-        "flow": dense.flow,
-        "occlusion": dense.occlusion,
-    }
+    def _batch(self, images: Sequence[Picture]) -> Tensor:
+        """uint8 `[B, H, W, 3]` of pictures of the network's size.
 
-
-def _drawn_stages(drawn: Rendering) -> dict[str, Tensor | None]:
-    stages = {name: value for name, value in drawn._asdict().items() if name != "up"}
-    return stages | {f"up_{i}": stage for i, stage in enumerate(drawn.up)}
-
-
-def _placed(network: Network, plan: Plan) -> Network:
-    """`network` where and how the plan wants it; the caller's own stays as it is."""
-    first = next(network.parameters())
-    if (first.device, first.dtype) == (plan.device, plan.dtype):
-        return network
-    return copy.deepcopy(network).to(plan.device, plan.dtype)
+        Raises:
+            DtypeError, ShapeError: one is something else.
+        """
+        size = self.config.size
+        for image in images:
+            if image.dtype != np.uint8:
+                raise DtypeError(f"a picture of type {image.dtype}", "uint8", "Scale it to 0...255 and convert it.")
+            if image.shape != (size, size, 3):
+                raise ShapeError(
+                    f"a picture of shape {list(image.shape)}", f"[{size}, {size}, 3] RGB", "Crop and resize it first."
+                )
+        if len(images) == 1:
+            return torch.from_numpy(np.require(images[0], requirements=["C", "W"]))[None]
+        return torch.from_numpy(np.stack(images))

@@ -1,28 +1,42 @@
-"""What the engine keeps between frames."""
+"""What the engine keeps between frames, and what a frame gives."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from eamfmeg_fast.network import Keypoints
 
 
+class Projections(NamedTuple):
+    """The target's features through the attention's 1x1 convolutions, without their biases, `[B, h, w, .]`.
+
+    A 1x1 convolution commutes with the warp and with the occlusion; its bias does not.
+    """
+
+    query: Tensor | None
+    key: Tensor
+    value: Tensor
+
+
 @dataclass(frozen=True)
 class TargetState:
-    """Everything that depends on the target alone, computed once.
+    """Everything that depends on the target alone, computed once; `stacked` holds several targets in one.
 
     Attributes:
-        picture: `[1, 3, H, W]` in [0, 1], what the flow moves: for presets that blend the warped target in, without its
-            grain.
-        grain: `[1, 3, H, W]`, the camera's, which stays where it is; None for the other presets.
-        thumbnail: `[1, 3, h, w]`, antialiased.
+        picture: `[B, 3, H, W]` in [0, 1], what the flow moves: for presets that blend the warped target in, without
+            its grain.
+        grain: `[B, 3, H, W]`, the camera's, which stays where it is; None for the other presets.
+        thumbnail: `[B, 3, h, w]`, antialiased.
         keypoints: the target's.
-        edge_map: `[1, h, w]` or None.
-        features: `[1, C, h, w]`, the encoder's.
+        edge_map: `[B, h, w]` or None.
+        features: `[B, C, h, w]`, the encoder's.
+        projections: for backends that attend along the flow.
     """
 
     picture: Tensor
@@ -31,6 +45,19 @@ class TargetState:
     edge_map: Tensor | None
     features: Tensor
     grain: Tensor | None = None
+    projections: Projections | None = None
+
+
+class Drawn(NamedTuple):
+    """What a backend draws.
+
+    Attributes:
+        images: uint8 `[B, H, W, 3]`. flow: `[B, h, w, 2]`, absolute sampling grid. occlusion: `[B, 1, h, w]`.
+    """
+
+    images: Tensor
+    flow: Tensor
+    occlusion: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,3 +74,26 @@ class FrameResult:
     moved: Keypoints
     flow: Tensor
     occlusion: Tensor
+
+
+def stacked(states: Sequence[TargetState]) -> TargetState:
+    """Several targets as one state with B > 1; the states themselves stay as they are."""
+    first = states[0]
+    if len(states) == 1:
+        return first
+
+    def together(*parts: Tensor | None) -> Any:
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if known else None
+
+    return TargetState(
+        picture=together(*(s.picture for s in states)),
+        thumbnail=together(*(s.thumbnail for s in states)),
+        keypoints=Keypoints(*(together(*parts) for parts in zip(*(s.keypoints for s in states)))),
+        edge_map=together(*(s.edge_map for s in states)),
+        features=together(*(s.features for s in states)),
+        grain=together(*(s.grain for s in states)),
+        projections=None
+        if first.projections is None
+        else Projections(*(together(*parts) for parts in zip(*(s.projections or () for s in states)))),
+    )

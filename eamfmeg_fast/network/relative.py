@@ -13,14 +13,22 @@ _FLAT = 1e-6
 
 
 def move(
-    target: Keypoints, initial: Keypoints, driving: Keypoints, *, gain: float = 1.0, adapt_scale: bool = False
+    target: Keypoints,
+    initial: Keypoints,
+    driving: Keypoints,
+    *,
+    gain: float = 1.0,
+    adapt_scale: bool = False,
+    scale: Tensor | None = None,
 ) -> Keypoints:
     """The target's keypoints, moved as the driving ones moved since the initial frame (FOMM, equation 7).
 
     `kp_target + gain * scale * (kp_driving - kp_initial)`; Jacobians relative and unscaled. `scale` is the square root
-    of the ratio of the keypoints' hull areas, target to initial, when `adapt_scale`, else 1.
+    of the ratio of the keypoints' hull areas, target to initial, when `adapt_scale`, else 1; or `scale`, `[B]`, where the
+    caller has it already.
     """
-    scale = hull_scale(target.kp, initial.kp) if adapt_scale else target.kp.new_ones(target.kp.shape[0])
+    if scale is None:
+        scale = hull_scale(target.kp, initial.kp) if adapt_scale else target.kp.new_ones(1)
     kp = target.kp + (gain * scale)[:, None, None] * (driving.kp - initial.kp)
     jacobian = affine_ratio(driving.jacobian, initial.jacobian) @ target.jacobian
     return Keypoints(kp, jacobian)
@@ -29,7 +37,7 @@ def move(
 def hull_scale(kp_target: Tensor, kp_initial: Tensor) -> Tensor:
     """sqrt(hull area of the target's keypoints / of the initial ones), `[B]`; 1 where either hull is flat."""
     scales = []
-    for a, b in zip(kp_target, kp_initial.expand_as(kp_target), strict=True):
+    for a, b in zip(*torch.broadcast_tensors(kp_target, kp_initial), strict=True):
         area, base = hull_area(a), hull_area(b)
         scales.append((area / base) ** 0.5 if min(area, base) > _FLAT else 1.0)
     return torch.tensor(scales, dtype=kp_target.dtype, device=kp_target.device)

@@ -1,0 +1,51 @@
+"""An hourglass: convolutions through oneDNN on the way down, fused doubling on the way up."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from eamfmeg_fast.config import HourglassConfig
+from eamfmeg_fast.engine.cpu.convolution import Convolution
+from eamfmeg_fast.engine.cpu.upsampling import Upsampling
+from eamfmeg_fast.engine.cpu.workspace import Workspace
+from eamfmeg_fast.engine.folding import folded
+from eamfmeg_fast.engine.parameters import Parameters
+from eamfmeg_fast.network.layers import to_nchw, to_nhwc
+
+
+class Hourglass:
+    """The hourglass called `name` of a network, float32, for maps of one size.
+
+    The level kept on the way down is copied beside what comes up, into one map that is made once.
+    """
+
+    def __init__(
+        self, parameters: Parameters, name: str, config: HourglassConfig, size: int, workspace: Workspace
+    ) -> None:
+        self._name, self._workspace = name, workspace
+        self._down, self._up = [], []
+        for i in range(config.num_blocks):
+            block = f"{name}.encoder.down_blocks.{i}"
+            weight, bias = folded(parameters, f"{block}.conv", f"{block}.norm")
+            self._down.append(Convolution(weight, bias, padding=1, relu=True, size=size >> i))
+        for i in range(config.num_blocks):
+            block = f"{name}.decoder.up_blocks.{i}"
+            weight, bias = folded(parameters, f"{block}.conv", f"{block}.norm")
+            self._up.append(Upsampling(weight, bias, size=size >> (config.num_blocks - i)))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[B, h, w, C]` to `[B, h, w, C']`, which stays valid until the next call."""
+        levels = [x]
+        for convolve in self._down:
+            levels.append(to_nhwc(F.avg_pool2d(convolve(to_nchw(levels[-1])), 2)))
+        out = levels.pop()
+        for i, upsample in enumerate(self._up):
+            skip = levels.pop()
+            batch, height, width, kept = skip.shape
+            channels = upsample.out_channels
+            joined = self._workspace.buffer(f"{self._name}.{i}", (batch, height, width, channels + kept))
+            upsample.into(joined[..., :channels], out)
+            joined[..., channels:] = skip
+            out = joined
+        return out

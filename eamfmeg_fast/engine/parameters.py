@@ -1,0 +1,46 @@
+"""Where an engine takes its weights from: one tensor after the other, so that no second copy of all is ever held."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.config import NetworkConfig
+from eamfmeg_fast.network import Network
+
+
+class Parameters(Protocol):
+    """The weights of one network, by the names of its state dict."""
+
+    @property
+    def config(self) -> NetworkConfig:
+        """What fixes the network's shapes and arithmetic."""
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor in float32 on the CPU; the caller does not change it."""
+
+    def network(self) -> Network:
+        """The whole network, float32, in evaluation mode; made when it is asked for."""
+
+
+class NetworkParameters:
+    """The weights of a network that is in memory already, as they are when the engine reads them."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network.eval()
+        self._tensors = dict(network.state_dict())
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's."""
+        return self._network.config
+
+    def tensor(self, name: str) -> Tensor:
+        """The network's own memory where it is float32 on the CPU."""
+        return self._tensors[name].detach().to("cpu", torch.float32)
+
+    def network(self) -> Network:
+        """The network itself."""
+        return self._network

@@ -1,0 +1,81 @@
+"""The slow backend: the network as published."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.engine.state import Drawn, TargetState
+from eamfmeg_fast.kernels.to_image.reference import to_image
+from eamfmeg_fast.network import DenseMotion, Detection, Keypoints, Network, Rendering
+from eamfmeg_fast.network.grain import split_grain
+
+
+class Steps(NamedTuple):
+    """Everything that one frame passes through."""
+
+    motion: DenseMotion
+    rendering: Rendering
+
+
+class ReferenceBackend:
+    """Runs the reference network itself; see `engine.backends.Backend`.
+
+    Args:
+        network: copied if it is elsewhere or of another type.
+    """
+
+    def __init__(self, network: Network, device: torch.device, dtype: torch.dtype) -> None:
+        first = next(network.parameters())
+        if (first.device, first.dtype) != (device, dtype):
+            network = copy.deepcopy(network).to(device, dtype)
+        self.network, self.device, self.dtype = network.eval(), device, dtype
+
+    def prepare(self, pictures: Tensor) -> TargetState:
+        """All that depends on the targets alone."""
+        picture = self.normalised(pictures)
+        detection = self.network.kp_detector(picture)
+        base, grain = split_grain(picture) if self.network.config.skip else (picture, None)
+        return TargetState(
+            picture=base,
+            grain=grain,
+            thumbnail=self.network.generator.dense_motion_network.down(picture),
+            keypoints=detection.keypoints,
+            edge_map=self.network.edges(detection.features),
+            features=self.network.generator.encode(picture),
+        )
+
+    def detect(self, frames: Tensor) -> Keypoints:
+        """Keypoints and Jacobians of the frames."""
+        return self.look(frames).keypoints
+
+    def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
+        """The targets at the moved keypoints."""
+        steps = self.steps(state, moved)
+        images = to_image(steps.rendering.prediction.permute(0, 2, 3, 1))
+        return Drawn(images, steps.motion.flow, steps.motion.occlusion)
+
+    def look(self, frames: Tensor) -> Detection:
+        """What the detector finds, with its features."""
+        found: Detection = self.network.kp_detector(self.normalised(frames))
+        return found
+
+    def steps(self, state: TargetState, moved: Keypoints) -> Steps:
+        """Everything between the moved keypoints and the picture."""
+        batch = moved.kp.shape[0]
+        grown = [None if x is None else x.expand(batch, *x.shape[1:]) for x in _tensors(state)]
+        picture, thumbnail, edge_map, features, grain = grown
+        target = Keypoints(*(x.expand(batch, *x.shape[1:]) for x in state.keypoints))
+        motion = self.network.motion(thumbnail, target, moved)
+        return Steps(motion, self.network.render(picture, features, edge_map, motion, grain))
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """uint8 `[B, H, W, 3]` as `[B, 3, H, W]` in [0, 1] of the backend's type and device."""
+        return (pictures.to(self.device).to(self.dtype) / 255).permute(0, 3, 1, 2)
+
+
+def _tensors(state: TargetState) -> tuple[Tensor | None, ...]:
+    return state.picture, state.thumbnail, state.edge_map, state.features, state.grain
