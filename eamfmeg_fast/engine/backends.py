@@ -20,6 +20,11 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 }
 """What each backend computes the decoder in; keypoints, Jacobians and flow are float32, or float64 with "fp64"."""
 
+UPDATES = {
+    "dense": "every frame is computed",
+    "exact": "repeated frames are answered from memory",
+    "sparse": "only what moved is decoded again",
+}
 BACKENDS = tuple(PRECISIONS)
 _WORDS = tuple(dict.fromkeys(word for words in PRECISIONS.values() for word in words))
 
@@ -44,6 +49,7 @@ class Plan:
     Attributes:
         backend: its name. device: where it computes. dtype: of keypoints, Jacobians and flow.
         decoder: the decoder's precision: "fp32", "fp64", "bf16", "fp16" or "int8".
+        update: "dense", "exact" or "sparse".
         reason: one sentence for people.
     """
 
@@ -51,10 +57,11 @@ class Plan:
     device: torch.device
     dtype: torch.dtype
     decoder: str
+    update: str
     reason: str
 
 
-def choose_backend(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Plan:
+def choose_backend(backend: str = "auto", device: str = "auto", precision: str = "auto", update: str = "exact") -> Plan:
     """The plan for what was asked.
 
     Raises:
@@ -63,6 +70,8 @@ def choose_backend(backend: str = "auto", device: str = "auto", precision: str =
     _check("backend", backend, BACKENDS)
     _check("precision", precision, _WORDS)
     _check("device", device, ("cpu", "cuda"))
+    if update not in UPDATES:
+        raise OptionError(f"update {update!r}", ", ".join(UPDATES), "Check the spelling.")
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise BackendError("no CUDA device here", "one for device='cuda'", "Use device='cpu'.")
@@ -70,9 +79,11 @@ def choose_backend(backend: str = "auto", device: str = "auto", precision: str =
     name, why = _backend(backend, where, precision)
     if precision not in ("auto", *PRECISIONS[name]):
         raise OptionError(f"precision {precision!r} with backend {name!r}", f"auto, {', '.join(PRECISIONS[name])}")
+    if update == "sparse" and name != "cpu":
+        raise OptionError(f"update 'sparse' with backend {name!r}", "backend 'cpu'", "Use update='exact'.")
     decoder, because = _precision(name, precision)
     dtype = torch.float64 if decoder == "fp64" else torch.float32
-    return Plan(name, where, dtype, decoder, f"{why}; {because}")
+    return Plan(name, where, dtype, decoder, update, f"{why}; {because}; {UPDATES[update]}")
 
 
 def _check(name: str, word: str, known: tuple[str, ...]) -> None:

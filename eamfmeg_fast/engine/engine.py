@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
+from eamfmeg_fast.engine.backends import Backend, choose_backend
 from eamfmeg_fast.engine.cpu import CpuBackend
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
+from eamfmeg_fast.engine.reuse import Reusing
 from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
 from eamfmeg_fast.engine.tracing import trace
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
@@ -49,6 +50,8 @@ class Engine:
         precision: of the decoder: "auto", "fp32", "bf16" or "fp64" (everything). Keypoints, Jacobians and flow are
             never computed in less than float32.
         backend: "auto", "cpu" or "reference".
+        update: "dense" computes every frame; "exact" answers from memory when its input is bit for bit the last one;
+            "sparse" (backend "cpu") also decodes again only where the face moved, within `cpu.Tolerance`.
 
     Raises:
         OptionError: no such precision or backend. BackendError: it cannot run here.
@@ -61,13 +64,15 @@ class Engine:
         device: str = "auto",
         precision: str = "auto",
         backend: str = "auto",
+        update: str = "exact",
     ) -> None:
-        self.plan = choose_backend(backend, device, precision)
+        self.plan = choose_backend(backend, device, precision, update)
         self._parameters = NetworkParameters(network) if isinstance(network, Network) else network
         self.config = self._parameters.config
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
-        self._backend = self._build()
+        self._built = self._build()
+        self._backend: Backend = self._built if update == "dense" else Reusing(self._built)
 
     @cached_property
     def network(self) -> Network:
@@ -142,6 +147,7 @@ class Engine:
                 Keypoints(moved.kp[i : i + 1], moved.jacobian[i : i + 1]),
                 drawn.flow[i : i + 1],
                 drawn.occlusion[i : i + 1],
+                drawn.active,
             )
             for i in range(count)
         ]
@@ -185,8 +191,8 @@ class Engine:
 
     @cached_property
     def _oracle(self) -> ReferenceBackend:
-        if isinstance(self._backend, ReferenceBackend):
-            return self._backend
+        if isinstance(self._built, ReferenceBackend):
+            return self._built
         return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
 
     def _build(self) -> Backend:

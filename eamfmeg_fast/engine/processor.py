@@ -12,7 +12,7 @@ _WANTED = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf1
 
 @cache
 def processor_features() -> frozenset[str]:
-    """Names of the instruction sets that matter here and are there, as Linux spells them; empty where it is not told."""
+    """Names of the instruction sets that matter here, as Linux spells them; empty where it is not told."""
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

@@ -53,11 +53,13 @@ class Drawn(NamedTuple):
 
     Attributes:
         images: uint8 `[B, H, W, 3]`. flow: `[B, h, w, 2]`, absolute sampling grid. occlusion: `[B, 1, h, w]`.
+        active: share of the decoder that was computed for it.
     """
 
     images: Tensor
     flow: Tensor
     occlusion: Tensor
+    active: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ class FrameResult:
         image: uint8 `[H, W, 3]` RGB.
         moved: the target's keypoints as moved for this frame.
         flow: `[1, h, w, 2]`, absolute sampling grid; occlusion: `[1, 1, h, w]`.
+        active: share of the decoder that was computed for it: 1 unless the engine updates sparsely or repeats a frame.
     """
 
     image: np.ndarray[Any, np.dtype[np.uint8]]
     moved: Keypoints
     flow: Tensor
     occlusion: Tensor
+    active: float = 1.0
 
 
 def stacked(states: Sequence[TargetState]) -> TargetState:

@@ -26,7 +26,7 @@ from eamfmeg_fast.media.picture import upright
 from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.provenance import sha256_of
 from eamfmeg_fast.retargeter.result import Clip, RetargetedFrame, Target
-from eamfmeg_fast.weights import WeightsInfo, load_network
+from eamfmeg_fast.weights import StoredWeights, WeightsInfo
 from eamfmeg_fast.weights.shapes import is_regenerated
 from eamfmeg_fast.weights.writer import ContentDigest, on_disk
 
@@ -41,7 +41,7 @@ class Retargeter:
     """Repeats the micro-expression of a driving clip on a target face.
 
     Args:
-        network: with its weights; `from_pretrained` loads one.
+        network: with its weights, or a weights file to read them from; `from_pretrained` opens one.
         info: where the weights come from, for the synthetic mark.
         device: "auto", "cpu" or "cuda". precision, backend: as `engine.Engine`.
         threads: for PyTorch's pool, which the whole process shares; None leaves it as it is.
@@ -54,7 +54,7 @@ class Retargeter:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | StoredWeights,
         *,
         info: WeightsInfo | None = None,
         device: str = "auto",
@@ -87,8 +87,8 @@ class Retargeter:
         Raises:
             WeightsError: no such weights, or damaged ones. OptionError, BackendError: as the class.
         """
-        network, info = load_network(name)
-        return cls(network, info=info, **options)
+        weights = StoredWeights(name)
+        return cls(weights, info=weights.info, **options)
 
     @property
     def weights_path(self) -> Path | None:

@@ -57,20 +57,20 @@ def load_network(
     if dtype not in _LOAD_DTYPES:
         raise DtypeError(f"network dtype {dtype}", f"one of {', '.join(str(item) for item in _LOAD_DTYPES)}")
     path = resolve(name_or_path)
-    header = read_header(path)
-    preset = check_metadata(path, header)
+    header, preset = _checked_header(path)
     network = blank_network(preset, device).to(dtype=dtype)
-    state = network.state_dict()
-    wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if wrong := first_mismatch(header.shapes, preset, wanted):
-        raise WeightsError(f"{quoted(path)}: {wrong.got}", wrong.wanted, "Use the weights of that preset.")
-    check_types(path, header)
-    content = _fill(path, header, state)
-    if content != header.metadata.get("sha256"):
-        raise WeightsError(f"{quoted(path)} does not hold what its hash says", "an intact file", "Fetch it again.")
-    info = _info(path, header, network, content)
-    _check_pinned(path, info.sha256)
+    info = _read(path, header, network, fill=True)
     return network.eval(), info
+
+
+def check_weights(path: Path) -> WeightsInfo:
+    """Check a file as `load_network` does, reading all of it and keeping nothing.
+
+    Raises:
+        WeightsError: as `load_network`.
+    """
+    header, preset = _checked_header(path)
+    return _read(path, header, blank_network(preset), fill=False)
 
 
 def save_network(
@@ -131,8 +131,28 @@ def resolve(name_or_path: str | Path) -> Path:
     raise WeightsError(f"{quoted(path)} is a checkpoint, which may carry code", "a .safetensors file", CONVERT)
 
 
-def _fill(path: Path, header: Header, state: dict[str, Tensor]) -> str:
-    """Copy every tensor of the file into `state`, checked; returns the sha256 of the content."""
+def _checked_header(path: Path) -> tuple[Header, str]:
+    """The header of a file of ours and its preset, whose names and shapes it has."""
+    header = read_header(path)
+    preset = check_metadata(path, header)
+    if wrong := first_mismatch(header.shapes, preset):
+        raise WeightsError(f"{quoted(path)}: {wrong.got}", wrong.wanted, "Use the weights of that preset.")
+    check_types(path, header)
+    return header, preset
+
+
+def _read(path: Path, header: Header, network: Network, fill: bool) -> WeightsInfo:
+    """Check every tensor of the file and, to `fill`, copy it into `network`."""
+    content = _digest(path, header, network.state_dict(), fill)
+    if content != header.metadata.get("sha256"):
+        raise WeightsError(f"{quoted(path)} does not hold what its hash says", "an intact file", "Fetch it again.")
+    info = _info(path, header, network, content)
+    _check_pinned(path, info.sha256)
+    return info
+
+
+def _digest(path: Path, header: Header, state: dict[str, Tensor], fill: bool) -> str:
+    """The sha256 of the content, of which every tensor is checked and, to `fill`, copied into `state`."""
     digest = ContentDigest()
     for name, tensor in read_tensors(path, header):
         if problem := value_problem(name, tensor):
@@ -140,7 +160,7 @@ def _fill(path: Path, header: Header, state: dict[str, Tensor]) -> str:
         digest.update(name, tensor)
         if is_antialias(name):
             check_antialias(path, name, tensor, state[name])
-        else:
+        elif fill:
             state[name].copy_(tensor)
     return digest.hexdigest()
 

@@ -28,7 +28,7 @@ Picture = np.ndarray
 
 @cache
 def engine(precision: str = "fp32") -> Engine:
-    return Engine(fill_seeded(build_network("small")), device="cpu", precision=precision)
+    return Engine(fill_seeded(build_network("small")), device="cpu", precision=precision, backend="reference")
 
 
 def engine_with_occlusion(level: float) -> Engine:
@@ -37,7 +37,7 @@ def engine_with_occlusion(level: float) -> Engine:
     head = network.generator.dense_motion_network.occlusion
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.constant_(head.bias, level)
-    return Engine(network, device="cpu")
+    return Engine(network, device="cpu", backend="reference")
 
 
 @cache

@@ -7,7 +7,8 @@ from torch import Tensor
 from eamfmeg_fast.engine.backends import Plan
 from eamfmeg_fast.engine.cpu.decoder import Decoder
 from eamfmeg_fast.engine.cpu.encoder import Encoder
-from eamfmeg_fast.engine.cpu.front import Detector, Motion, MotionFinder, Thumbnails
+from eamfmeg_fast.engine.cpu.front import Detector, MotionFinder, Thumbnails
+from eamfmeg_fast.engine.cpu.sparse import SparseDecoder
 from eamfmeg_fast.engine.cpu.workspace import Workspace
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import Drawn, TargetState
@@ -28,7 +29,8 @@ class CpuBackend:
         self._detector = Detector(parameters, self.workspace)
         self._motion = MotionFinder(parameters, self.workspace)
         self._encoder = Encoder(parameters)
-        self._decoder = Decoder(parameters, PRODUCTS[plan.decoder], self.workspace)
+        kind = SparseDecoder if plan.update == "sparse" else Decoder
+        self._decoder = kind(parameters, PRODUCTS[plan.decoder], self.workspace)
 
     def prepare(self, pictures: Tensor) -> TargetState:
         """All that depends on the targets alone; uint8 `[B, H, W, 3]`."""
@@ -60,4 +62,5 @@ class CpuBackend:
         target = Keypoints(*(x.expand(batch, *x.shape[1:]) for x in state.keypoints))
         thumbnail = state.thumbnail.permute(0, 2, 3, 1).expand(batch, -1, -1, -1)
         motion = self._motion.find(thumbnail, target, moved)
-        return Drawn(self._decoder.draw(state, motion), motion.flow, motion.occlusion[:, None])
+        pictures = self._decoder.draw(state, motion)
+        return Drawn(pictures, motion.flow, motion.occlusion[:, None], self._decoder.active)

@@ -64,13 +64,14 @@ class Residual:
             self._convs.append((shape_only, bias, pack_conv3x3(weight, products)))
         self._products = products
 
-    def into(self, out: Tensor, hidden: Tensor, x: Tensor, tiles: Tensor | None = None) -> None:
+    def into(self, out: Tensor, hidden: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 4) -> None:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
+        part = {"tiles": tiles, "tile": tile}
         (weight, bias, packed), (weight2, bias2, packed2) = self._convs
         conv3x3_cpu(
-            hidden, x, weight, bias, self._scale, self._shift, None, True, self._products, packed=packed, tiles=tiles
+            hidden, x, weight, bias, self._scale, self._shift, None, True, self._products, packed=packed, **part
         )
-        conv3x3_cpu(out, hidden, weight2, bias2, None, None, x, False, self._products, packed=packed2, tiles=tiles)
+        conv3x3_cpu(out, hidden, weight2, bias2, None, None, x, False, self._products, packed=packed2, **part)
 
 
 class Decoder:
@@ -81,11 +82,16 @@ class Decoder:
 
     Args:
         products: "float32" or "bfloat16".
+
+    Attributes:
+        active: share of the tiles that the last frame computed.
     """
+
+    active = 1.0
 
     def __init__(self, parameters: Parameters, products: str, workspace: Workspace) -> None:
         self.config = config = parameters.config
-        self._products, self._workspace = products, workspace
+        self._stored, self._workspace = _TYPES[products], workspace
         self._attention = Attention(parameters) if config.attention else None
         names = [f"generator.bottleneck.r{i}" for i in range(config.residual_blocks)]
         self._residuals = [Residual(parameters, name, products) for name in names]
@@ -108,11 +114,11 @@ class Decoder:
             block.into(x, hidden, x)
         for i, upsample in enumerate(self._up):
             size *= 2
-            out = self._workspace.buffer(f"up_{i}", (batch, size, size, upsample.out_channels), _TYPES[self._products])
+            out = self._workspace.buffer(f"up_{i}", (batch, size, size, upsample.out_channels), self._stored)
             upsample.into(out, x)
             x = out
         logits = self._workspace.buffer("logits", (batch, size, size, 3))
-        narrow_conv_cpu(logits, x, self._weight, self._bias, packed=self._head)
+        self.head(logits, x)
         pictures = torch.empty(batch, size, size, 3, dtype=torch.uint8)
         self.finish(pictures, logits, state, motion)
         return pictures
@@ -125,13 +131,15 @@ class Decoder:
         features = to_nhwc(state.features).expand(out.shape[0], -1, -1, -1)
         warp_occlude_cpu(out, features, motion.flow, motion.occlusion, self.config.align_corners)
 
-    def finish(
-        self, pictures: Tensor, logits: Tensor, state: TargetState, motion: Motion, tiles: Tensor | None = None
-    ) -> None:
+    def head(self, out: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 32) -> None:
+        """Write the last layer's numbers `[B, H, W, 3]`."""
+        narrow_conv_cpu(out, x, self._weight, self._bias, packed=self._head, tiles=tiles, tile=tile)
+
+    def finish(self, pictures: Tensor, logits: Tensor, state: TargetState, motion: Motion) -> None:
         """Write the pictures from the last layer's numbers."""
         config, batch = self.config, pictures.shape[0]
         picture = grain = None
         if config.skip:
             picture = to_nhwc(state.picture).expand(batch, -1, -1, -1)
             grain = None if state.grain is None else to_nhwc(state.grain).expand(batch, -1, -1, -1)
-        compose_cpu(pictures, logits, picture, grain, *motion, config.pixel_grid, config.align_corners, tiles=tiles)
+        compose_cpu(pictures, logits, picture, grain, *motion, config.pixel_grid, config.align_corners)

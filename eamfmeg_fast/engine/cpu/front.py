@@ -1,4 +1,4 @@
-"""What finds the motion: keypoints, Jacobians, edge map, flow and occlusion. Float32 throughout, whatever the decoder is."""
+"""What finds the motion: keypoints, Jacobians, edge map, flow and occlusion; float32, whatever the decoder is."""
 
 from __future__ import annotations
 
