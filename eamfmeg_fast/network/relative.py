@@ -23,7 +23,7 @@ def move(
 ) -> Keypoints:
     """The target's keypoints, moved as the driving ones moved since the initial frame (FOMM, equation 7).
 
-    `kp_target + gain * scale * (kp_driving - kp_initial)`; Jacobians relative and unscaled. `scale` is the square root
+    `kp_target + gain * scale * (kp_driving - kp_initial)`; Jacobians relative and unscaled. `scale`: the square root
     of the ratio of the keypoints' hull areas, target to initial, when `adapt_scale`, else 1; or `scale`, `[B]`, where the
     caller has it already.
     """
