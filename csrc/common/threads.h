@@ -6,6 +6,8 @@
 #include <omp.h>
 #endif
 
+#include <cstdint>
+
 #include "common/isa.h"
 
 namespace eamfmeg {
@@ -29,3 +31,6 @@ inline unsigned member() {
 }
 
 }  // namespace eamfmeg
+
+// Binds member i of a team of `count` to processor `processors[i]`, until the process ends. Linux only. Returns a Status.
+extern "C" int eamfmeg_pin_threads(const std::int64_t* processors, std::int64_t count);

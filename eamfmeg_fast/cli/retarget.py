@@ -40,6 +40,7 @@ SaveMotion = Annotated[Path | None, typer.Option(help="Also write the motion to 
 SideBySide = Annotated[bool, typer.Option("--side-by-side", help="Target, driving frame and result in one picture.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, or a precision that the device has.")]
+Update = Annotated[str, typer.Option(help="exact: repeated frames cost nothing; sparse: only what moved; dense.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; default: all.")]
 
 
@@ -65,6 +66,7 @@ def retarget(
     side_by_side: SideBySide = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    update: Update = "exact",
     threads: Threads = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -76,7 +78,8 @@ def retarget(
     }
     call |= {"start": start, "end": end, "on_lost": on_lost, "reference_frame": parse_reference(reference_frame)}
     save: dict[str, Any] = {"lossless": lossless, "crf": crf, "overwrite": overwrite, "side_by_side": side_by_side}
-    engine = {"device": device, "precision": precision, "threads": threads, "motion": motion, "gain": gain}
+    engine = {"device": device, "precision": precision, "update": update, "threads": threads}
+    engine |= {"motion": motion, "gain": gain}
     jobs = _jobs(target, driving, out, pairs, output_format, save_motion)
     retargeter = _load(weights, engine)
     if jobs is None:

@@ -4,6 +4,7 @@ from eamfmeg_fast.engine.backends import BACKENDS, PRECISIONS, Plan, choose_back
 from eamfmeg_fast.engine.engine import Engine
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.state import FrameResult, TargetState
+from eamfmeg_fast.engine.threads import use_threads
 
 __all__ = [
     "BACKENDS",
@@ -15,4 +16,5 @@ __all__ = [
     "Plan",
     "TargetState",
     "choose_backend",
+    "use_threads",
 ]

@@ -97,7 +97,7 @@ def _backend(asked: str, where: torch.device, precision: str) -> tuple[str, str]
         raise BackendError(f"backend 'cpu', but {lost}", "the compiled library", "Use backend='reference'.")
     if asked == "cpu" and where.type != "cpu":
         raise OptionError("backend 'cpu' on a CUDA device", "device='cpu'", "Name one of the two.")
-    if asked == "reference" or precision == "fp64":
+    if asked == "reference" or (asked == "auto" and precision == "fp64"):
         return "reference", f"the reference network on {where}"
     if where.type != "cpu":
         return "reference", f"the reference network on {where}"

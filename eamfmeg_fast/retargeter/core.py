@@ -17,7 +17,7 @@ from PIL import Image
 
 from eamfmeg_fast.config import LIMITS, NetworkConfig
 from eamfmeg_fast.driving import Driving, DrivingOptions, MotionDriving, Shot, open_driving
-from eamfmeg_fast.engine import Engine, TargetState
+from eamfmeg_fast.engine import Engine, TargetState, use_threads
 from eamfmeg_fast.errors import InputError, OptionError
 from eamfmeg_fast.faces import Crop, FaceFinder, Picture, check_picture, cut, find_crop
 from eamfmeg_fast.media import read_picture
@@ -43,8 +43,8 @@ class Retargeter:
     Args:
         network: with its weights, or a weights file to read them from; `from_pretrained` opens one.
         info: where the weights come from, for the synthetic mark.
-        device: "auto", "cpu" or "cuda". precision, backend: as `engine.Engine`.
-        threads: for PyTorch's pool, which the whole process shares; None leaves it as it is.
+        device: "auto", "cpu" or "cuda". precision, backend, update: as `engine.Engine`.
+        threads, pin: for PyTorch's pool, which the whole process shares, as `engine.use_threads`.
         motion: "relative" (what moved since the reference frame) or "absolute" (the driving keypoints as they are).
         gain: of keypoint displacements in relative motion, 0 to 100; None is the preset's.
 
@@ -61,17 +61,16 @@ class Retargeter:
         precision: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
+        pin: bool = False,
+        update: str = "exact",
         motion: str = "relative",
         gain: float | None = None,
     ) -> None:
-        if threads is not None:
-            if not isinstance(threads, int) or not 1 <= threads <= 1024:
-                raise OptionError(f"threads {threads!r}", "a number from 1 to 1024")
-            torch.set_num_threads(threads)
+        use_threads(threads, pin)
         self.config: NetworkConfig = network.config
         self.info = info
         self.motion, self.gain = _motion(motion), _gain(gain)
-        self.engine = Engine(network, device=device, precision=precision, backend=backend)
+        self.engine = Engine(network, device=device, precision=precision, backend=backend, update=update)
         self._target: Target | None = None
         self._reference: tuple[Keypoints, Crop | None] | None = None
         self._finder = FaceFinder()
@@ -82,7 +81,7 @@ class Retargeter:
 
         Args:
             name: shipped weights, or a `.safetensors` file (`eamfmeg convert` makes one of a published checkpoint).
-            options: device, precision, backend, threads, motion, gain: as the class.
+            options: device, precision, backend, threads, pin, update, motion, gain: as the class.
 
         Raises:
             WeightsError: no such weights, or damaged ones. OptionError, BackendError: as the class.
