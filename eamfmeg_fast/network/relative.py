@@ -23,8 +23,8 @@ def move(
 ) -> Keypoints:
     """The target's keypoints, moved as the driving ones moved since the initial frame (FOMM, equation 7).
 
-    `kp_target + gain * scale * (kp_driving - kp_initial)`; Jacobians relative and unscaled. With `adapt_scale`, the scale
-    is the square root of the ratio of the keypoints' hull areas, target to initial, else 1; or the `scale` `[B]` given.
+    `kp_target + gain * scale * (kp_driving - kp_initial)`; Jacobians relative and unscaled. With `adapt_scale`, the
+    scale is the square root of the ratio of the keypoints' hull areas, target to initial, else 1; or it is `scale`.
     """
     if scale is None:
         scale = hull_scale(target.kp, initial.kp) if adapt_scale else target.kp.new_ones(1)
