@@ -28,4 +28,13 @@ inline unsigned member() {
 #endif
 }
 
+// How many threads the team has.
+inline int team() {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}
+
 }  // namespace eamfmeg
