@@ -10,6 +10,7 @@
 #include "antialias_down/antialias_down.h"
 #include "common/isa.h"
 #include "common/threads.h"
+#include "conv3x3/conv3x3.h"
 #include "dense_motion/dense_motion.h"
 #include "edge_attention/edge_attention.h"
 #include "identity/identity.h"
@@ -96,6 +97,8 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
           "Use at most level 0 (portable), 1 (AVX2) or 2 (AVX-512); -1: the best there is.");
     bind(m, "pin_threads", &eamfmeg_pin_threads);
     bind(m, "antialias_down_cpu", &eamfmeg_antialias_down_cpu);
+    bind(m, "conv3x3_cpu", &eamfmeg_conv3x3_cpu);
+    bind(m, "conv3x3_pack_cpu", &eamfmeg_conv3x3_pack_cpu);
     bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
     bind(m, "edge_attention_cpu", &eamfmeg_edge_attention_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);

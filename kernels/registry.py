@@ -19,6 +19,7 @@ _NAMES = (
     "warp_occlude",
     "edge_attention",
     "upsample_conv",
+    "conv3x3",
     "to_image",
 )
 

@@ -30,6 +30,15 @@ inline unsigned member() {
 #endif
 }
 
+// How many threads the team has.
+inline int team() {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}
+
 }  // namespace eamfmeg
 
 // Binds member i of a team of `count` to processor `processors[i]`, until the process ends. Linux only. Returns a Status.
