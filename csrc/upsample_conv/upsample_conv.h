@@ -26,13 +26,22 @@ enum UpsampleConvMutant {
     kLastOutputChannelDropped,
     kUpsampleOneBeyondTheEnd,
     kUpsampleConvMutants = kUpsampleOneBeyondTheEnd,
+    // Of the CPU room's own arguments, as ENGINE_MUTANTS there.
+    kReluDropped,
+    kTileColumnForgotten,
+    kOutStrideIgnored,
+    kSecondOfAPairDropped,
 };
 
-// The packed kernels: [panel of 32 output channels][9 products][input channel][32]. Products: 0 all rows and columns
-// summed; 1 + b column 2b, rows summed; 3 + a row 2a, columns summed; 5 + 2a + b corner (2a, 2b). A term at 2x+1 or 2y+1 is
-// negated.
+// The packed kernels: [panel of 32 output channels][9 products][input channel][32] floats, or [..][pair of input
+// channels][32][2] bfloat16. Products: 0 all rows and columns summed; 1 + b column 2b, rows summed; 3 + a row 2a, columns
+// summed; 5 + 2a + b corner (2a, 2b). A term at 2x+1 or 2y+1 is negated.
 constexpr int kProducts = 9;
 constexpr std::int64_t kPanel = 32;
+
+// What is 2^67 or more times this is no float. Differences of smaller features stay below 2^69, far enough from the largest
+// float for products with any sensible kernels and for their sums.
+constexpr float kWatch = 0x1p62f;
 
 // The nine products' factors of one 3x3 kernel; sums in double, rounded once.
 EAMFMEG_HD void product_factors(const float* k, float* out, Mutant mutant) {
@@ -55,19 +64,25 @@ EAMFMEG_HD void product_factors(const float* k, float* out, Mutant mutant) {
 
 }  // namespace eamfmeg
 
-// Packs kernels [O, C, 3, 3] of any strides into ceil(O / 32) * 9 * C * 32 floats at `packed`; best on a 64-byte boundary.
-// `dtype` is an eamfmeg::DType, floating. Returns an eamfmeg::Status.
+// Packs kernels [O, C, 3, 3] of any strides at `packed`, best on a 64-byte boundary: ceil(O / 32) * 9 * W * 32 floats,
+// where W is C, or ceil(C / 2) for products of bfloat16 (`products` is kFloat32 or kBFloat16). `dtype` is an
+// eamfmeg::DType, floating. Returns an eamfmeg::Status.
 extern "C" int eamfmeg_upsample_conv_pack_cpu(float* packed, const void* weight, std::int64_t o, std::int64_t c,
                                               std::int64_t stride_o, std::int64_t stride_c, std::int64_t stride_y,
-                                              std::int64_t stride_x, std::int64_t dtype);
+                                              std::int64_t stride_x, std::int64_t dtype, std::int64_t products);
 
-// Writes [n, 2h, 2w, o], contiguous, from strided NHWC features and packed kernels. `weight` and its strides are those that
-// were packed: where features are infinite, differences are no numbers, and those outputs are summed again by the
-// definition. `bias` (o values, `stride_bias` apart) may be null. Features, weight, bias and out have the type `dtype`.
-extern "C" int eamfmeg_upsample_conv_cpu(void* out, const void* features, std::int64_t n, std::int64_t h, std::int64_t w,
+// Writes [n, 2h, 2w, o] from strided NHWC features and packed kernels; output pixels lie row by row `out_stride` elements
+// apart. `weight` and its strides are those that were packed: where features are infinite, differences are no numbers, and
+// those outputs are summed again by the definition. `bias` (o values, `stride_bias` apart) may be null. Features and out
+// are float32 or bfloat16 each, or both float16. `relu` is 0 or 1. `tile` is 0; or only the outputs of `count` squares of
+// `tile` x `tile` input pixels are written, and h and w are multiples of it. A square's number is (image * rows + row) *
+// columns + column.
+extern "C" int eamfmeg_upsample_conv_cpu(void* out, std::int64_t out_stride, std::int64_t out_type, const void* features,
+                                         std::int64_t feature_type, std::int64_t n, std::int64_t h, std::int64_t w,
                                          std::int64_t c, std::int64_t stride_n, std::int64_t stride_h,
                                          std::int64_t stride_w, std::int64_t stride_c, const float* packed,
-                                         const void* weight, std::int64_t o, std::int64_t weight_stride_o,
-                                         std::int64_t weight_stride_c, std::int64_t weight_stride_y,
-                                         std::int64_t weight_stride_x, const void* bias, std::int64_t stride_bias,
-                                         std::int64_t dtype);
+                                         std::int64_t products, const void* weight, std::int64_t weight_type,
+                                         std::int64_t o, std::int64_t weight_stride_o, std::int64_t weight_stride_c,
+                                         std::int64_t weight_stride_y, std::int64_t weight_stride_x, const void* bias,
+                                         std::int64_t bias_type, std::int64_t stride_bias, std::int64_t relu,
+                                         const std::int32_t* tiles, std::int64_t count, std::int64_t tile);

@@ -1,225 +1,228 @@
 // upsample_conv on the CPU. Versions: 1. four 2x2 kernels' worth of work in nine products of register-blocked strips.
+// 2. products of bfloat16 pairs; strips share the kernels of a few channels while these are in the first cache.
 //
-// The map is cut into tiles whose pixels and differences, as float32, stay in a core's second cache while all kernels
-// stream past them. A strip of pixels then takes nine chains of fused multiply-adds for its 2 x 2 outputs.
+// The map is cut into tiles whose pixels and differences stay in a core's second cache while all kernels stream past them.
+// A strip of pixels then takes nine chains of fused multiply-adds for its 2 x 2 outputs.
 #include <memory>
 #include <new>
+#include <type_traits>
+#include <utility>
 
-#include "common/half.h"
-#include "common/threads.h"
-#include "upsample_conv/upsample_conv.h"
+#include "upsample_conv/upsample_conv_kernels.h"
 
 namespace eamfmeg {
 
-// Input channels that lie side by side in the private copy: a multiple of every vector.
+// Words, of input channels, that lie side by side in the private copies: a multiple of every vector.
 constexpr std::int64_t kBlock = 16;
+// Strips that meet the same kernels one after the other, and the sets of sums of each.
+constexpr std::int64_t kTogether = 4, kSets = 6;
 
-// What one thread does at a time: rows x columns input pixels from (x, y) of one image, panels of output channels.
+// What one thread does at a time: rows x columns input pixels from (x, y) of one image, panels of output channels. Output
+// pixels are `stride` apart.
 struct UpsampleTile {
     std::int64_t image, y, x, rows, columns, panel, last_panel;
-    std::int64_t h, w, c, o;
+    std::int64_t h, w, c, o, stride;
+    bool relu;
 };
 
-// Neighbouring pixels from (x, row) of a tile, and `channels` output channels from `channel` on.
+// Neighbouring positions of a tile from `at` on, and `channels` output channels from `channel` on.
 struct UpsampleStrip {
-    std::int64_t row, x, pixels, channel, channels;
+    std::int64_t at, pixels, channel, channels;
     const float *bias, *kernels;
 };
 
-// One thread's memory. The first four are [row][16-channel block][column][16], with strides `row` and `step`: the pixels
-// from one above and left of the tile to one below and right of it, and left minus right, upper minus lower, both. The
-// strides are the tile's own, so that no loop reads what was not written.
+// One thread's memory. Beside the sums, each is [block][position][16], blocks `step` apart: the positions are row by row
+// those of the tile and a border of one. The pixels, the same as the products take them, and here minus right, here minus
+// below, both.
 struct UpsampleScratch {
-    float *pixels, *across, *down, *both, *sums, *zeros;
-    std::int64_t row, step, channels;
+    float *sums, *pixels, *centre, *across, *down, *both;
+    std::int64_t step, channels;
 };
 
 }  // namespace eamfmeg
 
 #define EAMFMEG_LOOPS "upsample_conv/upsample_conv_loops.h"
 #include "common/every_isa.h"
+#ifdef EAMFMEG_X86
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#define EAMFMEG_ISA avx512_pairs
+#define EAMFMEG_PAIRS
+#include "common/simd_avx512.h"
+#include "common/simd_math.h"
+#include EAMFMEG_LOOPS
+#undef EAMFMEG_PAIRS
+#undef EAMFMEG_ISA
+#pragma GCC pop_options
+#define EAMFMEG_RUN_PAIRS(call) (has_pairs() ? eamfmeg::avx512_pairs::call : EAMFMEG_RUN(call))
+#else
+#define EAMFMEG_RUN_PAIRS(call) EAMFMEG_RUN(call)
+#endif
 
 namespace eamfmeg {
 namespace {
+
+#ifdef EAMFMEG_X86
+bool has_pairs() {
+    static const bool there = __builtin_cpu_supports("avx512bf16");
+    return there && isa() == kAvx512;
+}
+#endif
 
 // Floats of a tile's pixels.
 constexpr std::int64_t kTileFloats = 1 << 15;
 // Three of the widest strips; a tile is then about square, which keeps its border small.
 constexpr std::int64_t kTileColumns = 42;
-// Six sets of sums and one of zeros, each at most 14 x 2 x 16.
+// One set of sums: at most 14 x 2 x 16.
 constexpr std::int64_t kMostSums = 14 * 2 * 16;
 // With fewer tiles than this the output channels are shared out too.
 constexpr std::int64_t kEnoughTiles = 8;
 
-struct Kernels {
-    const void* data;
-    std::int64_t o, c, stride_o, stride_c, stride_y, stride_x;
+// Everything a call was given.
+struct Call {
+    void* out;
+    std::int64_t out_stride, out_type;
+    Kernels kernels;
+    const float *packed, *bias;
+    std::int64_t products;
+    bool relu;
+    const std::int32_t* squares;
+    std::int64_t count, side;
 };
 
-template <class T>
-float kernel_at(const Kernels& k, std::int64_t o, std::int64_t c, int y, int x) {
-    return to_float(static_cast<const T*>(k.data)[o * k.stride_o + c * k.stride_c + y * k.stride_y + x * k.stride_x]);
-}
-
-// Sums the kernels from input channels `first` to `last` of output channel `o` into lane `lane` of a panel.
-template <class T>
-void pack_lane(float* panel, const Kernels& kernels, std::int64_t o, std::int64_t lane, std::int64_t first,
-               std::int64_t last, Mutant mutant) {
-    for (std::int64_t c = first; c < last; ++c) {
-        float taps[9] = {}, factors[kProducts];
-        for (int t = 0; t < 9 && o < kernels.o; ++t)
-            taps[t] = mutant.is(kKernelTransposed) ? kernel_at<T>(kernels, o, c, t % 3, t / 3)
-                                                   : kernel_at<T>(kernels, o, c, t / 3, t % 3);
-        product_factors(taps, factors, mutant);
-        for (int t = 0; t < kProducts; ++t) panel[(t * kernels.c + c) * kPanel + lane] = factors[t];
-    }
-}
-
-template <class T>
-int pack(float* packed, const Kernels& kernels, Mutant mutant) {
-    const std::int64_t panels = (kernels.o + kPanel - 1) / kPanel;
-#pragma omp parallel for schedule(static) if (kernels.o * kernels.c * kProducts >= kWorthATeam)
-    for (std::int64_t panel = 0; panel < panels; ++panel) {
-        float* to = packed + panel * kProducts * kernels.c * kPanel;
-        // A block of channels at a time: what 32 lanes write between them, in turns, then stays in the first cache.
-        for (std::int64_t c = 0; c < kernels.c; c += kBlock) {
-            const std::int64_t last = std::min(c + kBlock, kernels.c);
-            for (std::int64_t i = 0; i < kPanel; ++i) pack_lane<T>(to, kernels, panel * kPanel + i, i, c, last, mutant);
-        }
-    }
-    return kOk;
-}
-
-// How the work is cut: the same for any number of threads.
+// How the work is cut: the same for any number of threads. Without a list of squares the whole map is one.
 struct Cut {
-    std::int64_t rows, columns, down, across, groups, panels;
+    std::int64_t rows, columns, down, across, groups, panels, height, width, items;
 };
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-    return (a + b - 1) / b;
-}
-
 template <class T>
-Cut cut_map(const View<T>& in, std::int64_t o) {
+Cut cut_map(const View<T>& in, const Call& call) {
     const std::int64_t pixels = std::max<std::int64_t>(kTileFloats / (divide_up(in.c, kBlock) * kBlock), 14);
     Cut cut{};
-    cut.across = divide_up(in.w, std::min(pixels, kTileColumns));
-    cut.columns = divide_up(in.w, cut.across);
-    cut.down = divide_up(in.h, std::max<std::int64_t>(pixels / cut.columns, 1));
-    cut.rows = divide_up(in.h, cut.down);
-    cut.panels = divide_up(o, kPanel);
-    const std::int64_t tiles = in.n * cut.down * cut.across;
-    cut.groups = std::min(cut.panels, divide_up(kEnoughTiles, tiles));
+    cut.height = call.side > 0 ? call.side : in.h;
+    cut.width = call.side > 0 ? call.side : in.w;
+    cut.across = divide_up(cut.width, std::min(pixels, kTileColumns));
+    cut.columns = divide_up(cut.width, cut.across);
+    cut.down = divide_up(cut.height, std::max<std::int64_t>(pixels / cut.columns, 1));
+    cut.rows = divide_up(cut.height, cut.down);
+    cut.panels = divide_up(call.kernels.o, kPanel);
+    const std::int64_t tiles = (call.side > 0 ? call.count : in.n) * cut.down * cut.across;
+    cut.groups = tiles > 0 ? std::min(cut.panels, divide_up(kEnoughTiles, tiles)) : 1;
+    cut.items = tiles * cut.groups;
     return cut;
 }
 
 template <class T>
-UpsampleTile tile_at(const View<T>& in, std::int64_t o, const Cut& cut, std::int64_t item) {
+UpsampleTile tile_at(const View<T>& in, const Call& call, const Cut& cut, std::int64_t item) {
     UpsampleTile tile{};
-    const std::int64_t group = item % cut.groups, x = item / cut.groups % cut.across;
-    const std::int64_t row = item / cut.groups / cut.across;
+    const std::int64_t group = item % cut.groups, x = item / cut.groups % cut.across * cut.columns;
+    const std::int64_t row = item / cut.groups / cut.across, y = row % cut.down * cut.rows;
     tile.image = row / cut.down;
-    tile.y = row % cut.down * cut.rows;
-    tile.x = x * cut.columns;
     // Rounding up may leave nothing for the last ones.
-    tile.rows = std::max<std::int64_t>(std::min(cut.rows, in.h - tile.y), 0);
-    tile.columns = std::max<std::int64_t>(std::min(cut.columns, in.w - tile.x), 0);
+    tile.rows = std::max<std::int64_t>(std::min(cut.rows, cut.height - y), 0);
+    tile.columns = std::max<std::int64_t>(std::min(cut.columns, cut.width - x), 0);
+    if (call.side > 0) {
+        const std::int64_t square = call.squares[row / cut.down], across = in.w / call.side, down = in.h / call.side;
+        tile.image = square / across / down;
+        tile.y = square / across % down * call.side;
+        tile.x = current_mutant().is(kTileColumnForgotten) ? 0 : square % across * call.side;
+    }
+    tile.y += y, tile.x += x;
     tile.panel = cut.panels * group / cut.groups;
     tile.last_panel = cut.panels * (group + 1) / cut.groups;
-    tile.h = in.h, tile.w = in.w, tile.c = in.c, tile.o = o;
+    tile.h = in.h, tile.w = in.w, tile.c = in.c, tile.o = call.kernels.o, tile.stride = call.out_stride;
+    if (current_mutant().is(kOutStrideIgnored)) tile.stride = tile.o;
+    tile.relu = call.relu;
     return tile;
 }
 
 // What the largest tile needs: a multiple of 64 bytes.
 std::int64_t scratch_floats(const Cut& cut, std::int64_t c) {
-    const std::int64_t row = divide_up(c, kBlock) * (cut.columns + 2) * kBlock;
-    return (4 * cut.rows + 4) * row + 6 * kMostSums;
+    return 5 * divide_up(c, kBlock) * (cut.rows + 2) * (cut.columns + 2) * kBlock + kTogether * kSets * kMostSums;
 }
 
 // The scratch of one tile in the memory of its thread.
-UpsampleScratch scratch_at(float* memory, const UpsampleTile& tile) {
+UpsampleScratch scratch_at(float* memory, const UpsampleTile& tile, std::int64_t products) {
     UpsampleScratch s{};
-    s.step = (tile.columns + 2) * kBlock;
-    s.row = divide_up(tile.c, kBlock) * s.step;
+    s.step = (tile.rows + 2) * (tile.columns + 2) * kBlock;
     s.channels = divide_up(tile.c, kBlock) * kBlock;
+    const std::int64_t all = s.channels / kBlock * s.step;
     s.sums = memory;
-    s.zeros = s.sums + 5 * kMostSums;
-    s.pixels = s.zeros + kMostSums;
-    s.across = s.pixels + (tile.rows + 2) * s.row;
-    s.down = s.across + tile.rows * s.row;
-    s.both = s.down + (tile.rows + 1) * s.row;
-    std::fill(s.zeros, s.zeros + kMostSums, 0.0f);
+    s.pixels = s.sums + kTogether * kSets * kMostSums;
+    s.across = s.pixels + all;
+    s.down = s.across + all;
+    s.both = s.down + all;
+    s.centre = products == kFloat32 ? s.pixels : s.both + all;
     return s;
 }
 
-// One output by the definition; y and x count output pixels.
-template <class T>
-float by_definition(const View<T>& in, const Kernels& kernels, std::int64_t image, std::int64_t y, std::int64_t x,
-                    std::int64_t o) {
-    float total = 0.0f;
-    for (int t = 0; t < 9; ++t) {
-        const std::int64_t v = y + t / 3 - 1, u = x + t % 3 - 1;
-        if (v < 0 || v >= 2 * in.h || u < 0 || u >= 2 * in.w) continue;
-        const T* at = in.at(image, v / 2, u / 2);
-        // A NaN stays one: a map full of them must not take a thousand times as long.
-        for (std::int64_t c = 0; c < in.c && !std::isnan(total); ++c)
-            total += to_float(at[c * in.stride_c]) * kernel_at<T>(kernels, o, c, t / 3, t % 3);
-    }
-    return total;
-}
-
 // Infinite and huge features make differences that are not numbers: what came of them is computed again.
-template <class T>
-void repair(T* out, const View<T>& in, const Kernels& kernels, const float* bias, const UpsampleTile& tile) {
-    for (std::int64_t y = 2 * tile.y; y < 2 * (tile.y + tile.rows); ++y) {
-        for (std::int64_t x = 2 * tile.x; x < 2 * (tile.x + tile.columns); ++x) {
-            T* at = out + ((tile.image * 2 * in.h + y) * 2 * in.w + x) * tile.o;
-            for (std::int64_t o = tile.panel * kPanel; o < std::min(tile.last_panel * kPanel, tile.o); ++o) {
-                if (!std::isfinite(to_float(at[o])))
-                    from_float(by_definition(in, kernels, tile.image, y, x, o) + bias[o], at[o]);
-            }
+template <class T, class O>
+void repair(O* out, const View<T>& in, const Call& call, const UpsampleTile& tile) {
+    const std::int64_t first = tile.panel * kPanel, last = std::min(tile.last_panel * kPanel, tile.o);
+    for (std::int64_t i = 0; i < 4 * tile.rows * tile.columns; ++i) {
+        const std::int64_t y = 2 * tile.y + i / (2 * tile.columns), x = 2 * tile.x + i % (2 * tile.columns);
+        O* at = out + ((tile.image * 2 * in.h + y) * 2 * in.w + x) * tile.stride;
+        const bool all_finite = std::all_of(at + first, at + last, [](O value) { return std::isfinite(to_float(value)); });
+        // Only what an output sees may decide: the same in any tile.
+        const bool again = !all_finite && sees_large(in, tile.image, y / 2, x / 2);
+        for (std::int64_t o = first; o < last; ++o) {
+            if (again && !std::isfinite(to_float(at[o])))
+                from_float(by_definition(in, call.kernels, tile.image, y, x, o) + call.bias[o], at[o]);
+            if (call.relu && to_float(at[o]) < 0.0f) at[o] = O{};
         }
     }
 }
 
-// All items, shared out among threads with `each` floats of `memory` for one.
-template <class T>
-void run_items(T* out, const View<T>& in, const Kernels& kernels, const float* packed, const float* bias, const Cut& cut,
-               float* memory, std::int64_t each, int threads) {
+template <class T, class O>
+void run_tile(O* out, const View<T>& in, const Call& call, UpsampleTile tile, float* memory) {
     const Mutant mutant = current_mutant();
-    const std::int64_t items = in.n * cut.down * cut.across * cut.groups;
+    const UpsampleScratch scratch = scratch_at(memory, tile, call.products);
+    const bool pairs = call.products == kBFloat16;
+    const bool small = pairs ? EAMFMEG_RUN_PAIRS(prepare<true>(tile, scratch, in, mutant))
+                             : EAMFMEG_RUN(prepare<false>(tile, scratch, in, mutant));
+    // Minus infinity must be seen.
+    tile.relu = tile.relu && small;
+    pairs ? EAMFMEG_RUN_PAIRS(multiply_tile<true>(out, call.packed, call.bias, tile, scratch, mutant))
+          : EAMFMEG_RUN(multiply_tile<false>(out, call.packed, call.bias, tile, scratch, mutant));
+    if (!small) repair(out, in, call, tile);
+}
+
+template <class T, class O>
+int run_typed(const View<char>& in, const Call& call) {
+    const View<T> typed{
+        reinterpret_cast<const T*>(in.data), in.n, in.h, in.w, in.c, in.stride_n, in.stride_h, in.stride_w, in.stride_c};
+    const Cut cut = cut_map(typed, call);
+    const std::int64_t each = scratch_floats(cut, in.c);
+    const std::int64_t pixels = cut.items / cut.groups * cut.rows * cut.columns;
+    const int threads =
+        static_cast<int>(std::min<std::int64_t>(team_for(pixels * in.c * call.kernels.o * kProducts), cut.items));
+    // An exception has no way out of a parallel region, nor out of a C function.
+    const std::unique_ptr<float[]> memory(new (std::nothrow) float[each * threads + kBlock]);
+    if (!memory) return kTooLarge;
+    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(memory.get()) % 64;
+    float* first = memory.get() + (past ? (64 - past) / sizeof(float) : 0);
+    O* out = static_cast<O*>(call.out);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t item = 0; item < items; ++item) {
-        const UpsampleTile tile = tile_at(in, kernels.o, cut, item);
-        const UpsampleScratch scratch = scratch_at(memory + member() * each, tile);
-        const bool finite = EAMFMEG_RUN(upsample_tile(out, in, packed, bias, tile, scratch, mutant));
-        if (!finite) repair(out, in, kernels, bias, tile);
+    for (std::int64_t item = 0; item < cut.items; ++item) {
+        const UpsampleTile tile = tile_at(typed, call, cut, item);
+        if (tile.rows > 0 && tile.columns > 0) run_tile(out, typed, call, tile, first + member() * each);
     }
+    if (current_mutant().is(kUpsampleOneBeyondTheEnd))
+        out[(4 * in.n * in.h * in.w - 1) * call.out_stride + call.kernels.o] = O{};
+    return kOk;
 }
 
 template <class T>
-int run(void* out, const View<char>& in, const Kernels& kernels, const float* packed, const void* bias,
-        std::int64_t stride) {
-    const View<T> typed{
-        reinterpret_cast<const T*>(in.data), in.n, in.h, in.w, in.c, in.stride_n, in.stride_h, in.stride_w, in.stride_c};
-    if (typed.elements() == 0 || kernels.o == 0) return kOk;
-    const Mutant mutant = current_mutant();
-    const Cut cut = cut_map(typed, kernels.o);
-    const std::int64_t items = in.n * cut.down * cut.across * cut.groups, each = scratch_floats(cut, in.c);
-    const int team = team_for(in.elements() * kernels.o * kProducts);
-    const int threads = static_cast<int>(std::min<std::int64_t>(team, items));
-    // An exception has no way out of a parallel region, nor out of a C function.
-    const std::unique_ptr<float[]> starts(new (std::nothrow) float[cut.panels * kPanel]());
-    const std::unique_ptr<float[]> memory(new (std::nothrow) float[each * threads + kBlock]);
-    if (!starts || !memory) return kTooLarge;
-    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(memory.get()) % 64;
-    float* first = memory.get() + (past ? (64 - past) / sizeof(float) : 0);
-    for (std::int64_t o = 0; bias != nullptr && o < kernels.o && !mutant.is(kBiasDropped); ++o)
-        starts[o] = to_float(static_cast<const T*>(bias)[o * stride]);
-    T* to = static_cast<T*>(out);
-    run_items(to, typed, kernels, packed, starts.get(), cut, first, each, threads);
-    if (mutant.is(kUpsampleOneBeyondTheEnd)) to[4 * in.n * in.h * in.w * kernels.o] = T{};
-    return kOk;
+int run_features(const View<char>& in, const Call& call) {
+    if constexpr (!std::is_same_v<T, Half>) {
+        switch (call.out_type) {
+            case kFloat32: return run_typed<T, float>(in, call);
+            case kBFloat16: return run_typed<T, BFloat16>(in, call);
+            default: return kBadType;
+        }
+    }
+    return call.out_type == kFloat16 ? run_typed<Half, Half>(in, call) : kBadType;
 }
 
 }  // namespace
@@ -227,31 +230,50 @@ int run(void* out, const View<char>& in, const Kernels& kernels, const float* pa
 
 extern "C" int eamfmeg_upsample_conv_pack_cpu(float* packed, const void* weight, std::int64_t o, std::int64_t c,
                                               std::int64_t stride_o, std::int64_t stride_c, std::int64_t stride_y,
-                                              std::int64_t stride_x, std::int64_t dtype) {
+                                              std::int64_t stride_x, std::int64_t dtype, std::int64_t products) {
     using namespace eamfmeg;
-    const Kernels kernels{weight, o, c, stride_o, stride_c, stride_y, stride_x};
-    switch (dtype) {
-        case kFloat32: return pack<float>(packed, kernels, current_mutant());
-        case kFloat16: return pack<Half>(packed, kernels, current_mutant());
-        case kBFloat16: return pack<BFloat16>(packed, kernels, current_mutant());
-        default: return kBadType;
+    if (!is_float(dtype)) return kBadType;
+    const Kernels kernels{weight, o, c, stride_o, stride_c, stride_y, stride_x, dtype};
+    const Mutant mutant = current_mutant();
+    const std::int64_t panels = divide_up(o, kPanel), each = channels_in_word(products), words = divide_up(c, each);
+#pragma omp parallel for schedule(static) if (o * c * kProducts >= kWorthATeam)
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+        float* to = packed + panel * kProducts * words * kPanel;
+        // A block of channels at a time: what 32 lanes write between them, in turns, then stays in the first cache.
+        for (std::int64_t k = 0; k < words * each; k += kBlock) {
+            const std::int64_t last = std::min(k + kBlock, words * each);
+            for (std::int64_t i = 0; i < kPanel; ++i)
+                pack_lane(to, kernels, products, panel * kPanel + i, i, k, last, mutant);
+        }
     }
+    return kOk;
 }
 
-extern "C" int eamfmeg_upsample_conv_cpu(void* out, const void* features, std::int64_t n, std::int64_t h, std::int64_t w,
+extern "C" int eamfmeg_upsample_conv_cpu(void* out, std::int64_t out_stride, std::int64_t out_type, const void* features,
+                                         std::int64_t feature_type, std::int64_t n, std::int64_t h, std::int64_t w,
                                          std::int64_t c, std::int64_t stride_n, std::int64_t stride_h,
                                          std::int64_t stride_w, std::int64_t stride_c, const float* packed,
-                                         const void* weight, std::int64_t o, std::int64_t weight_stride_o,
-                                         std::int64_t weight_stride_c, std::int64_t weight_stride_y,
-                                         std::int64_t weight_stride_x, const void* bias, std::int64_t stride_bias,
-                                         std::int64_t dtype) {
+                                         std::int64_t products, const void* weight, std::int64_t weight_type,
+                                         std::int64_t o, std::int64_t weight_stride_o, std::int64_t weight_stride_c,
+                                         std::int64_t weight_stride_y, std::int64_t weight_stride_x, const void* bias,
+                                         std::int64_t bias_type, std::int64_t stride_bias, std::int64_t relu,
+                                         const std::int32_t* tiles, std::int64_t count, std::int64_t tile) {
     using namespace eamfmeg;
     const View<char> in{static_cast<const char*>(features), n, h, w, c, stride_n, stride_h, stride_w, stride_c};
-    const Kernels kernels{weight, o, c, weight_stride_o, weight_stride_c, weight_stride_y, weight_stride_x};
-    switch (dtype) {
-        case kFloat32: return run<float>(out, in, kernels, packed, bias, stride_bias);
-        case kFloat16: return run<Half>(out, in, kernels, packed, bias, stride_bias);
-        case kBFloat16: return run<BFloat16>(out, in, kernels, packed, bias, stride_bias);
+    const Kernels kernels{weight, o, c, weight_stride_o, weight_stride_c, weight_stride_y, weight_stride_x, weight_type};
+    if (!is_float(weight_type) || (products != kFloat32 && products != kBFloat16)) return kBadType;
+    if (in.elements() == 0 || o == 0 || (tile > 0 && count == 0)) return kOk;
+    const std::int64_t starts = divide_up(o, kPanel) * kPanel;
+    const std::unique_ptr<float[]> start(new (std::nothrow) float[starts]());
+    if (!start) return kTooLarge;
+    for (std::int64_t i = 0; bias != nullptr && i < o && !current_mutant().is(kBiasDropped); ++i)
+        start[i] = element(bias, i * stride_bias, bias_type);
+    const bool rectified = relu != 0 && !current_mutant().is(kReluDropped);
+    const Call call{out, out_stride, out_type, kernels, packed, start.get(), products, rectified, tiles, count, tile};
+    switch (feature_type) {
+        case kFloat32: return run_features<float>(in, call);
+        case kFloat16: return run_features<Half>(in, call);
+        case kBFloat16: return run_features<BFloat16>(in, call);
         default: return kBadType;
     }
 }

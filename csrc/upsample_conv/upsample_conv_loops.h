@@ -1,72 +1,17 @@
-// The inner loops of upsample_conv, compiled once for each instruction set (common/every_isa.h).
+// The inner loops of upsample_conv, compiled once for each instruction set (common/every_isa.h), and once more where pairs
+// of bfloat16 have an instruction of their own (EAMFMEG_PAIRS).
+#include "upsample_conv/upsample_conv_products.h"
+
 namespace eamfmeg {
 namespace EAMFMEG_ISA {
 // Other operators may use the same names.
 namespace {
 
-// Pixels by two vectors of output channels are summed in registers: as many as there are beside two vectors of kernels.
-constexpr int kPixels = Vf::kLanes == 16 ? 14 : Vf::kLanes == 8 ? 6 : 4;
-constexpr int kVectors = 2;
-// Channels summed one after the other.
+// Words of kernels summed one after the other.
 constexpr std::int64_t kLongest = 64;
 constexpr std::int64_t kSums = kPixels * kVectors * Vf::kLanes;
-
-// sums = first + second + (sum over channels of x * kernels), for P pixels and V vectors of output channels. `x` is
-// [16-channel block, `x_step` apart][pixel][16]; `kernels` is one product of a panel.
-template <int P, int V>
-void chain(float* sums, const float* first, const float* second, const float* x, std::int64_t x_step, const float* kernels,
-           std::int64_t channels) {
-    constexpr int kLanes = Vf::kLanes;
-    Vf sum[P][V];
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) sum[p][v] = set(0.0f);
-    }
-    for (; channels > 0; channels -= kBlock, x += x_step) {
-        const std::int64_t end = channels < kBlock ? channels : kBlock;
-        for (std::int64_t k = 0; k < end; ++k, kernels += kPanel) {
-            Vf right[V];
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) right[v] = load(kernels + v * kLanes);
-#pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) {
-                const Vf left = set(x[p * kBlock + k]);
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) sum[p][v] = fma(left, right[v], sum[p][v]);
-            }
-        }
-    }
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) {
-            const int at = (p * kVectors + v) * kLanes;
-            store(sums + at, load(first + at) + (load(second + at) + sum[p][v]));
-        }
-    }
-}
-
-using Chain = void (*)(float*, const float*, const float*, const float*, std::int64_t, const float*, std::int64_t);
-
-template <int P>
-Chain chain_of(std::int64_t pixels, int vectors) {
-    if constexpr (P > 1) {
-        if (pixels < P) return chain_of<P - 1>(pixels, vectors);
-    }
-    return vectors == 1 ? chain<P, 1> : chain<P, 2>;
-}
-
-// The same for any number of channels: a long sum is put together from short ones, which keeps its rounding error small.
-inline void chains(Chain run, const UpsampleScratch& scratch, float* sums, const float* first, const float* second,
-                   const float* x, const float* kernels, std::int64_t channels) {
-    for (std::int64_t k = 0; k < channels; k += kLongest) {
-        const float* from = x + k / kBlock * scratch.step;
-        run(sums, first, second, from, scratch.step, kernels + k * kPanel, std::min(channels - k, kLongest));
-        first = sums;
-        second = scratch.zeros;
-    }
-}
+// Narrower tiles are taken as one row with the border in between, so that registers are full.
+constexpr std::int64_t kNarrow = 6;
 
 // `n` channels, at most a vector of them, `stride` apart; zero beyond.
 template <class T>
@@ -76,10 +21,6 @@ Vf channels_at(const T* at, std::int64_t stride, std::int64_t n) {
     for (std::int64_t i = 0; i < n && i < Vf::kLanes; ++i) values[i] = to_float(at[i * stride]);
     return load(static_cast<const float*>(values));
 }
-
-// What is 2^67 or more times this is no float. Differences of smaller features stay below 2^69, far enough from the largest
-// float for products with any sensible kernels and for their sums.
-constexpr float kWatch = 0x1p62f;
 
 // Copies the tile's pixels and a border of one, zero outside the picture, to scratch.pixels; whether all of them are below
 // 2^67. Several that are add up to a no, which costs time only.
@@ -95,7 +36,7 @@ bool copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const
             if (mutant.is(kRightBorderWraps) && x == in.w) x = 0;
             const bool inside = y >= 0 && y < in.h && x >= 0 && x < in.w;
             const T* from = inside ? in.at(image, y, x) : nullptr;
-            float* to = scratch.pixels + r * scratch.row + i * kBlock;
+            float* to = scratch.pixels + (r * (tile.columns + 2) + i) * kBlock;
             for (std::int64_t k = 0; k < scratch.channels; k += Vf::kLanes) {
                 const bool there = inside && k < channels;
                 const Vf value = there ? channels_at(from + k * in.stride_c, in.stride_c, channels - k) : set(0.0f);
@@ -107,25 +48,25 @@ bool copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const
     return std::isfinite(sum(watch));
 }
 
-// to = a - b for `count` floats.
-inline void subtract(float* to, const float* a, const float* b, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; i += Vf::kLanes) store(to + i, load(a + i) - load(b + i));
-}
-
-// Differences to the left and upper neighbour.
-inline void differences(const UpsampleTile& tile, const UpsampleScratch& scratch) {
-    // A row's last pixel has none to its right: what is written there is never used.
-    const std::int64_t shifted = scratch.row - kBlock;
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-        const float* at = scratch.pixels + (r + 1) * scratch.row;
-        subtract(scratch.across + r * scratch.row, at, at + kBlock, shifted);
+// The private copies of a tile; as copy_pixels. Every position gets its differences to the right and lower neighbour: at
+// the border's, they are of no use and do no harm.
+template <bool kPairs, class T>
+bool prepare(const UpsampleTile& tile, const UpsampleScratch& s, const View<T>& in, Mutant mutant) {
+    using M = std::conditional_t<kPairs, Paired, Singles>;
+    const bool small = copy_pixels(tile, s, in, mutant);
+    const std::int64_t row = (tile.columns + 2) * kBlock, count = (tile.rows + 1) * row - kBlock;
+    for (std::int64_t block = 0; block < s.channels / kBlock; ++block) {
+        const float* at = s.pixels + block * s.step;
+        for (std::int64_t i = 0; i < count; i += Vf::kLanes) {
+            const Vf here = load(at + i), right = load(at + i + kBlock);
+            const Vf below = load(at + i + row), across = here - right, down = here - below;
+            if (M::kCopies) M::put(s.centre, s, block, i, here);
+            M::put(s.across, s, block, i, across);
+            M::put(s.down, s, block, i, down);
+            M::put(s.both, s, block, i, across - (below - load(at + i + row + kBlock)));
+        }
     }
-    for (std::int64_t r = 0; r < tile.rows + 1; ++r) {
-        float* down = scratch.down + r * scratch.row;
-        const float* at = scratch.pixels + r * scratch.row;
-        subtract(down, at, at + scratch.row, scratch.row);
-        subtract(scratch.both + r * scratch.row, down, down + kBlock, shifted);
-    }
+    return small;
 }
 
 // Fetches the lines that `emit` will write, while there is other work.
@@ -139,74 +80,134 @@ void expect(T* out, std::int64_t step, std::int64_t pixels, std::int64_t channel
 
 // Writes `pixels` sums of `channels` output channels to every second output pixel from `out` on.
 template <class T>
-void emit(T* out, std::int64_t step, const float* sums, std::int64_t pixels, std::int64_t channels) {
+void emit(T* out, std::int64_t step, const float* sums, std::int64_t pixels, std::int64_t channels, bool relu) {
     for (std::int64_t p = 0; p < pixels; ++p) {
         for (std::int64_t k = 0, v = 0; k < channels; k += Vf::kLanes, ++v) {
-            const Vf value = load(sums + (p * kVectors + v) * Vf::kLanes);
+            Vf value = load(sums + (p * kVectors + v) * Vf::kLanes);
+            // A NaN is the second operand: it comes through.
+            if (relu) value = max(set(0.0f), value);
             T* at = out + p * step + k;
             channels - k >= Vf::kLanes ? store(at, value) : store(at, value, static_cast<int>(channels - k));
         }
     }
 }
 
-// The 2 x 2 outputs of `pixels` neighbours, for at most two vectors of output channels.
-template <class T>
-void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, const UpsampleStrip& strip, T* out,
-                   Mutant mutant) {
-    const Chain run = chain_of<kPixels>(strip.pixels, strip.channels > Vf::kLanes ? 2 : 1);
-    float *start = scratch.sums, *column = start + kSums, *row = column + 2 * kSums, *total = row + kSums;
-    const std::int64_t in_row = strip.row * scratch.row + strip.x * kBlock, c = tile.c, product = c * kPanel;
-    for (std::int64_t p = 0; p < strip.pixels; ++p) {
-        for (int v = 0; v < kVectors; ++v)
-            store(start + (p * kVectors + v) * Vf::kLanes, load(strip.bias + v * Vf::kLanes));
+// Calls f(output pixel of phase (a, b), pixels, first of them in the strip) for the strip's part of each row.
+template <class F>
+void each_row(const UpsampleTile& tile, const UpsampleStrip& strip, int a, int b, F f) {
+    const std::int64_t width = tile.columns + 2;
+    for (std::int64_t i = 0; i < strip.pixels;) {
+        const std::int64_t r = (strip.at + i) / width - 1, x = (strip.at + i) % width - 1;
+        const bool border = x < 0 || x >= tile.columns;
+        const std::int64_t pixels = border ? 1 : std::min(strip.pixels - i, tile.columns - x);
+        const std::int64_t row = (tile.image * tile.h + tile.y + r) * 2 + a;
+        if (!border) f((row * tile.w + tile.x + x) * 2 + b, pixels, i);
+        i += pixels;
     }
-    const float* kernels = strip.kernels;
-    chains(run, scratch, start, start, scratch.zeros, scratch.pixels + in_row + scratch.row + kBlock, kernels, c);
-    for (int b = 0; b < 2; ++b) {
-        const float* at = scratch.across + in_row + b * kBlock;
-        chains(run, scratch, column + b * kSums, start, scratch.zeros, at, kernels + (1 + b) * product, c);
-    }
-    for (int a = 0; a < 2; ++a) {
-        const float* above = scratch.down + in_row + a * scratch.row + kBlock;
-        chains(run, scratch, row, scratch.zeros, scratch.zeros, above, kernels + (3 + a) * product, c);
-        for (int b = 0; b < 2; ++b) {
-            const std::int64_t y = 2 * (tile.y + strip.row) + (mutant.is(kRowPhasesExchanged) ? 1 - a : a);
-            const std::int64_t x = 2 * (tile.x + strip.x) + (mutant.is(kColumnPhasesExchanged) ? 1 - b : b);
-            const std::int64_t pixel = (tile.image * 2 * tile.h + y) * 2 * tile.w + x;
-            T* to = out + pixel * tile.o + strip.channel;
-            expect(to, 2 * tile.o, strip.pixels, strip.channels);
-            const float* at = scratch.both + in_row + a * scratch.row + b * kBlock;
-            chains(run, scratch, total, column + b * kSums, row, at, kernels + (5 + 2 * a + b) * product, c);
-            emit(to, 2 * tile.o, total, strip.pixels, strip.channels);
+}
+
+// One of the nine products for some strips. Sets of sums by their number, -1 for none.
+struct UpsampleProduct {
+    const float *array, *kernels;
+    std::int64_t words;
+    int sum, first, second;
+};
+
+// The same for any number of channels: a long sum is put together from short ones, which keeps its rounding error small,
+// and the kernels of one stay in the first cache for all strips.
+template <class M>
+void multiply(const UpsampleProduct& product, const UpsampleScratch& scratch, const UpsampleStrip* strips, int count) {
+    const int vectors = strips->channels > Vf::kLanes ? 2 : 1;
+    for (std::int64_t k = 0; k < product.words; k += kLongest) {
+        for (int i = 0; i < count; ++i) {
+            float* sums = scratch.sums + i * kSets * kSums;
+            UpsampleChain c{};
+            c.sums = sums + product.sum * kSums;
+            c.first = k > 0 ? c.sums : product.first < 0 ? nullptr : sums + product.first * kSums;
+            c.second = k > 0 || product.second < 0 ? nullptr : sums + product.second * kSums;
+            c.x = product.array + k * M::kFloats / kBlock * scratch.step + strips[i].at * kBlock;
+            c.kernels = product.kernels + k * kPanel;
+            c.step = scratch.step;
+            c.words = std::min(product.words - k, kLongest);
+            chain_of<M>(strips[i].pixels, vectors)(c);
         }
     }
 }
 
-// All strips of a tile for the panels of output channels from `tile.panel` to `tile.last_panel`; false where outputs that
-// are not finite have to be computed again.
-template <class T>
-bool upsample_tile(T* out, const View<T>& in, const float* packed, const float* bias, const UpsampleTile& tile,
-                   const UpsampleScratch& scratch, Mutant mutant) {
-    const bool small = copy_pixels(tile, scratch, in, mutant);
-    differences(tile, scratch);
-    const std::int64_t strips = (tile.columns + kPixels - 1) / kPixels;
-    const std::int64_t written = tile.o - (mutant.is(kLastOutputChannelDropped) ? 1 : 0);
-    for (std::int64_t first = tile.panel * kPanel; first < tile.last_panel * kPanel && first < tile.o;
-         first += kVectors * Vf::kLanes) {
-        UpsampleStrip strip{};
-        strip.channel = first;
-        strip.channels = std::min<std::int64_t>(written - first, kVectors * Vf::kLanes);
-        strip.bias = bias + first;
-        strip.kernels = packed + first / kPanel * kProducts * tile.c * kPanel + first % kPanel;
-        for (strip.row = 0; strip.row < tile.rows; ++strip.row) {
-            for (std::int64_t i = 0; i < strips; ++i) {
-                strip.x = tile.columns * i / strips;
-                strip.pixels = tile.columns * (i + 1) / strips - strip.x;
-                nine_products(tile, scratch, strip, out, mutant);
+// The 2 x 2 outputs of `count` strips, for at most two vectors of output channels. Sets of sums: 0 what all share, 1 and 2
+// what the columns' phases add to it, 3 and 4 what the rows' add, 5 an output.
+template <class M, class T>
+void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, const UpsampleStrip* strips, int count, T* out,
+                   Mutant mutant) {
+    const std::int64_t words = (tile.c + M::kChannels - 1) / M::kChannels, width = (tile.columns + 2) * kBlock;
+    const auto run = [&](const float* array, int t, int sum, int first, int second) {
+        const UpsampleProduct product{array, strips->kernels + t * words * kPanel, words, sum, first, second};
+        multiply<M>(product, scratch, strips, count);
+    };
+    for (int i = 0; i < count; ++i) {
+        float* start = scratch.sums + i * kSets * kSums;
+        for (std::int64_t at = 0; at < strips[i].pixels * kVectors * Vf::kLanes; at += Vf::kLanes)
+            store(start + at, load(strips->bias + at % (kVectors * Vf::kLanes)));
+    }
+    run(scratch.centre, 0, 0, 0, -1);
+    for (int b = 0; b < 2; ++b) run(scratch.across + (b - 1) * kBlock, 1 + b, 1 + b, 0, -1);
+    for (int a = 0; a < 2; ++a) {
+        run(scratch.down + (a - 1) * width, 3 + a, 3 + a, -1, -1);
+        for (int b = 0; b < 2; ++b) {
+            const int row = mutant.is(kRowPhasesExchanged) ? 1 - a : a,
+                      column = mutant.is(kColumnPhasesExchanged) ? 1 - b : b;
+            const std::int64_t step = 2 * tile.stride, channels = strips->channels;
+            for (int i = 0; i < count; ++i) {
+                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t) {
+                    expect(out + pixel * tile.stride + strips->channel, step, pixels, channels);
+                });
+            }
+            run(scratch.both + (a - 1) * width + (b - 1) * kBlock, 5 + 2 * a + b, 5, 1 + b, 3 + a);
+            for (int i = 0; i < count; ++i) {
+                const float* sums = scratch.sums + (i * kSets + 5) * kSums;
+                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t first) {
+                    T* to = out + pixel * tile.stride + strips->channel;
+                    emit(to, step, sums + first * kVectors * Vf::kLanes, pixels, channels, tile.relu);
+                });
             }
         }
     }
-    return small;
+}
+
+// Strip `i` of a tile: part of a row, or of all rows where they are narrow.
+inline UpsampleStrip strip_at(const UpsampleTile& tile, std::int64_t i) {
+    const std::int64_t width = tile.columns + 2, rows = tile.columns < kNarrow ? 1 : tile.rows;
+    const std::int64_t length = rows == 1 ? (tile.rows - 1) * width + tile.columns : tile.columns;
+    const std::int64_t each = (length + kPixels - 1) / kPixels, part = i % each;
+    UpsampleStrip strip{};
+    strip.at = (i / each + 1) * width + 1 + length * part / each;
+    strip.pixels = i < rows * each ? length * (part + 1) / each - length * part / each : 0;
+    return strip;
+}
+
+// All strips of a prepared tile for the panels of output channels from `tile.panel` to `tile.last_panel`.
+template <bool kPairs, class T>
+void multiply_tile(T* out, const float* packed, const float* bias, const UpsampleTile& tile, const UpsampleScratch& scratch,
+                   Mutant mutant) {
+    using M = std::conditional_t<kPairs, Paired, Singles>;
+    const std::int64_t words = (tile.c + M::kChannels - 1) / M::kChannels;
+    const std::int64_t written = tile.o - (mutant.is(kLastOutputChannelDropped) ? 1 : 0);
+    for (std::int64_t first = tile.panel * kPanel; first < tile.last_panel * kPanel && first < tile.o;
+         first += kVectors * Vf::kLanes) {
+        UpsampleStrip strips[kTogether] = {};
+        for (std::int64_t i = 0, count = 0;; ++i) {
+            strips[count] = strip_at(tile, i);
+            const bool last = strips[count].pixels == 0;
+            strips[count].channel = first;
+            strips[count].channels = std::min<std::int64_t>(written - first, kVectors * Vf::kLanes);
+            strips[count].bias = bias + first;
+            strips[count].kernels = packed + first / kPanel * kProducts * words * kPanel + first % kPanel;
+            count += last ? 0 : 1;
+            if (count > 0 && (last || count == kTogether || words <= kLongest))
+                nine_products<M>(tile, scratch, strips, static_cast<int>(std::exchange(count, 0)), out, mutant);
+            if (last) break;
+        }
+    }
 }
 
 }  // namespace

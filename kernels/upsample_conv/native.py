@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.errors import BackendError, ShapeError
+from eamfmeg_fast.errors import BackendError, DtypeError, ShapeError
 from eamfmeg_fast.kernels.checks import check_dtype, describe
 from eamfmeg_fast.kernels.compiled import DTYPE, library
 
@@ -15,64 +15,96 @@ from eamfmeg_fast.kernels.compiled import DTYPE, library
 _PRODUCTS = 9
 _PANEL = 32
 _TYPES = (torch.float16, torch.bfloat16, torch.float32)
+_PRODUCT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def pack_phases(weight: Tensor, lib: Any = None) -> Tensor:
-    """The kernels as the CPU room reads them: nine sums of each, as float32, in panels of output channels.
+def pack_phases(weight: Tensor, products: str = "float32", lib: Any = None) -> Tensor:
+    """The kernels as the CPU room reads them: nine sums of each, in panels of output channels.
 
     The layout is private to the room and the same for every processor. An engine packs once and hands the result to
-    `upsample_conv_cpu` with the unchanged `weight`; about as many numbers, rounded up to 32 output channels.
+    `upsample_conv_cpu` with the unchanged `weight`; about as many numbers, rounded up to 32 output channels and, for
+    products of bfloat16, to two input channels.
 
     Args:
         weight: `[O, C, 3, 3]`, float16, bfloat16 or float32, any strides, on the CPU.
+        products: "float32"; or "bfloat16", with which sums of kernels and differences of features are rounded to
+            bfloat16 and only then multiplied, still summed in float32. Twice as fast where a processor has AVX512_BF16.
         lib: replaces the compiled library (planted faults).
 
     Returns:
-        One axis, float32, on a 64-byte boundary.
+        One axis, of the type of the products, on a 64-byte boundary.
 
     Raises:
         ShapeError: another shape, or an empty axis.
-        DtypeError: another type.
+        DtypeError: another type, or other products.
         BackendError: `weight` is not on the CPU.
     """
     if weight.ndim != 4 or tuple(weight.shape[2:]) != (3, 3) or weight.numel() == 0:
         raise ShapeError(f"weight is {describe(weight)}", "[O, C, 3, 3], nothing empty", "Pass the convolution's own.")
     check_dtype("weight", weight, _TYPES)
+    if products not in _PRODUCT_TYPES:
+        raise DtypeError(f"products is {products!r}", " or ".join(_PRODUCT_TYPES), "Name one of the two.")
     if weight.device.type != "cpu":
         raise BackendError(f"weight is on {weight.device}", "the CPU", "Kernels are packed there: pass weight.cpu().")
     outer, inner = weight.shape[:2]
-    panels = -(-outer // _PANEL)
+    dtype = _PRODUCT_TYPES[products]
+    in_word = 4 // dtype.itemsize
+    numbers = -(-outer // _PANEL) * _PANEL * _PRODUCTS * -(-inner // in_word) * in_word
     # A process may have chosen another default type or device.
-    packed = torch.empty(panels * _PRODUCTS * inner * _PANEL, dtype=torch.float32, device="cpu")
+    packed = torch.empty(numbers, dtype=dtype, device="cpu")
     compiled = lib or library("_C")
     compiled.upsample_conv_pack_cpu(
-        packed.data_ptr(), weight.data_ptr(), outer, inner, *weight.stride(), DTYPE[weight.dtype]
+        packed.data_ptr(), weight.data_ptr(), outer, inner, *weight.stride(), DTYPE[weight.dtype], DTYPE[dtype]
     )
     return packed
 
 
 def upsample_conv_cpu(
-    out: Tensor, features: Tensor, weight: Tensor, bias: Tensor | None, lib: Any = None, packed: Tensor | None = None
+    out: Tensor,
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lib: Any = None,
+    packed: Tensor | None = None,
+    *,
+    relu: bool = False,
+    tiles: Tensor | None = None,
+    tile: int = 0,
 ) -> None:
-    """Write the result into the contiguous `out`, on the CPU.
+    """Write the result into `out`, on the CPU. The caller has checked shapes and types.
 
     Args:
-        out: `[B, 2 H, 2 W, O]`; features: `[B, H, W, C]`; weight: `[O, C, 3, 3]`; bias: `[O]` or None; one type.
+        out: `[B, 2 H, 2 W, O]`, contiguous, or some neighbouring channels of a wider map that is.
+        features: `[B, H, W, C]`; weight: `[O, C, 3, 3]`; bias: `[O]` or None. Of features and `out`, each is float32 or
+            bfloat16, or both are float16; weight and bias are any of the three.
         lib: replaces the compiled library (planted faults).
-        packed: `pack_phases(weight)`; without it the kernels are packed in this call.
+        packed: `pack_phases(weight)`, whose type says how products are made; without it the kernels are packed in this
+            call, for products of float32.
+        relu: replace what is below zero by zero.
+        tiles: int32 `[T]`, contiguous, sorted, unique: `(image * rows + row) * columns + column` of squares of `tile`
+            input pixels a side, of which H and W are multiples. Only their outputs are written, with the same bits.
     """
     if packed is None:
-        packed = pack_phases(weight, lib)
+        packed = pack_phases(weight, lib=lib)
     (lib or library("_C")).upsample_conv_cpu(
         out.data_ptr(),
+        out.stride(2),
+        DTYPE[out.dtype],
         features.data_ptr(),
+        DTYPE[features.dtype],
         *features.shape,
         *features.stride(),
         packed.data_ptr(),
+        DTYPE[packed.dtype],
         weight.data_ptr(),
+        DTYPE[weight.dtype],
         weight.shape[0],
         *weight.stride(),
         0 if bias is None else bias.data_ptr(),
+        0 if bias is None else DTYPE[bias.dtype],
         0 if bias is None else bias.stride(0),
-        DTYPE[features.dtype],
+        int(relu),
+        0 if tiles is None else tiles.data_ptr(),
+        0 if tiles is None else tiles.numel(),
+        0 if tiles is None else tile,
     )
