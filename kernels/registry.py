@@ -19,7 +19,9 @@ _NAMES = (
     "warp_occlude",
     "edge_attention",
     "upsample_conv",
+    "narrow_conv",
     "to_image",
+    "compose",
 )
 
 Result = Tensor | tuple[Tensor, ...]
