@@ -11,9 +11,11 @@
 #include "common/isa.h"
 #include "common/threads.h"
 #include "conv3x3/conv3x3.h"
+#include "compose/compose.h"
 #include "dense_motion/dense_motion.h"
 #include "edge_attention/edge_attention.h"
 #include "identity/identity.h"
+#include "narrow_conv/narrow_conv.h"
 #include "soft_argmax/soft_argmax.h"
 #include "sparse_motion/sparse_motion.h"
 #include "to_image/to_image.h"
@@ -99,9 +101,11 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "antialias_down_cpu", &eamfmeg_antialias_down_cpu);
     bind(m, "conv3x3_cpu", &eamfmeg_conv3x3_cpu);
     bind(m, "conv3x3_pack_cpu", &eamfmeg_conv3x3_pack_cpu);
+    bind(m, "compose_cpu", &eamfmeg_compose_cpu);
     bind(m, "dense_motion_cpu", &eamfmeg_dense_motion_cpu);
     bind(m, "edge_attention_cpu", &eamfmeg_edge_attention_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
+    bind(m, "narrow_conv_cpu", &eamfmeg_narrow_conv_cpu);
     bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
     bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
     bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);

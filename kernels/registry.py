@@ -20,7 +20,9 @@ _NAMES = (
     "edge_attention",
     "upsample_conv",
     "conv3x3",
+    "narrow_conv",
     "to_image",
+    "compose",
 )
 
 Result = Tensor | tuple[Tensor, ...]

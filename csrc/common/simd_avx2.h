@@ -135,6 +135,24 @@ inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 16), _mm256_extracti128_si256(joined, 1));
 }
 
+inline void transpose(Vf (&x)[8]) {
+    __m256 pairs[8], fours[8];
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(x[i].v, x[i + 1].v);
+        pairs[i + 1] = _mm256_unpackhi_ps(x[i].v, x[i + 1].v);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        for (int j = 0; j < 2; ++j) {
+            fours[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0x44);
+            fours[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xee);
+        }
+    }
+    for (int i = 0; i < 4; ++i) {
+        x[i].v = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        x[i + 4].v = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
+
 struct Wide {
     __m256d low, high;
 };

@@ -123,6 +123,31 @@ inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
     _mm512_mask_storeu_epi32(p, 0x0fff, joined);
 }
 
+inline void transpose(Vf (&x)[16]) {
+    __m512 pairs[16], fours[16];
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(x[i].v, x[i + 1].v);
+        pairs[i + 1] = _mm512_unpackhi_ps(x[i].v, x[i + 1].v);
+    }
+    // Row 4 i + j of the quarters holds lanes j, j + 4, j + 8 and j + 12 of rows 4 i to 4 i + 3.
+    for (int i = 0; i < 16; i += 4) {
+        for (int j = 0; j < 2; ++j) {
+            fours[i + 2 * j] = _mm512_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0x44);
+            fours[i + 2 * j + 1] = _mm512_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xee);
+        }
+    }
+    for (int j = 0; j < 4; ++j) {
+        const __m512 a = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0x88);
+        const __m512 b = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0x88);
+        const __m512 c = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0xdd);
+        const __m512 d = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0xdd);
+        x[j].v = _mm512_shuffle_f32x4(a, b, 0x88);
+        x[8 + j].v = _mm512_shuffle_f32x4(a, b, 0xdd);
+        x[4 + j].v = _mm512_shuffle_f32x4(c, d, 0x88);
+        x[12 + j].v = _mm512_shuffle_f32x4(c, d, 0xdd);
+    }
+}
+
 struct Wide {
     __m512d low, high;
 };

@@ -106,6 +106,17 @@ inline void store_pixels(std::uint8_t* p, Vf red, Vf green, Vf blue) {
     }
 }
 
+// Rows become columns.
+inline void transpose(Vf (&x)[Vf::kLanes]) {
+    for (int i = 0; i < Vf::kLanes; ++i) {
+        for (int j = 0; j < i; ++j) {
+            const float kept = x[i].v[j];
+            x[i].v[j] = x[j].v[i];
+            x[j].v[i] = kept;
+        }
+    }
+}
+
 // As many sums in double precision as Vf has lanes. The product of two floats is exact there.
 struct Wide {
     double v[Vf::kLanes];

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamfmeg_fast.config import NetworkConfig
-from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.kernels.warp_occlude.reference import warp, warp_cubic
+from eamfmeg_fast.kernels.compose.reference import blend, deform
+from eamfmeg_fast.kernels.warp_occlude.reference import warp
 from eamfmeg_fast.network.attention import EdgeAttention
 from eamfmeg_fast.network.dense_motion import DenseMotion, DenseMotionNetwork
 from eamfmeg_fast.network.layers import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d, to_nchw, to_nhwc
@@ -101,28 +100,9 @@ class OcclusionAwareGenerator(Operated):
             out = block(out)
             up.append(out)
         prediction = torch.sigmoid(self.final(out))
-        deformed = self.deform(picture, motion.flow)
-        if self.config.skip:
-            visible = F.interpolate(motion.occlusion, size=picture.shape[2:], mode="bilinear", align_corners=False)
-            prediction = prediction + visible * (deformed - prediction)
-            prediction = (prediction if grain is None else prediction + grain).clamp(0, 1)
-        return Rendering(prediction, warped, edge, attention, attended, residual_0, bottleneck, up, deformed)
-
-    def deform(self, picture: Tensor, flow: Tensor) -> Tensor:
-        """The picture `[B, 3, H, W]` sampled along the flow `[B, h, w, 2]`, enlarged to its size.
-
-        Convention:
-            "corners": the absolute grid is enlarged, as upstream does; "centres": its displacement is, so that a
-            flow at rest leaves every pixel as it is.
-        """
-        height, width = picture.shape[2:]
-        grid = self.config.pixel_grid
-        small = flow
-        if grid == "centres":
-            small = flow - identity_grid(flow.shape[1], flow.shape[2], grid, dtype=flow.dtype, device=flow.device)
-        large = F.interpolate(small.permute(0, 3, 1, 2), size=(height, width), mode="bilinear", align_corners=False)
-        large = large.permute(0, 2, 3, 1)
-        if grid == "centres":
-            large = large + identity_grid(height, width, grid, dtype=flow.dtype, device=flow.device)
-        sample = warp_cubic if self.config.skip else warp
-        return to_nchw(sample(to_nhwc(picture), large, self.config.align_corners))
+        skip = self.config.skip
+        deformed = deform(to_nhwc(picture), motion.flow, self.config.pixel_grid, corners, cubic=skip)
+        if skip:
+            laid_over = None if grain is None else to_nhwc(grain)
+            prediction = to_nchw(blend(to_nhwc(prediction), deformed, occlusion, laid_over))
+        return Rendering(prediction, warped, edge, attention, attended, residual_0, bottleneck, up, to_nchw(deformed))
