@@ -51,6 +51,9 @@ operators: $(VENV)/.installed  ## measure the operators; writes benchmarks/resul
 bench: $(VENV)/.installed  ## the benchmarks, each after its accuracy gate
 	$(BIN)/pytest -q benchmarks
 
+soak: $(VENV)/.installed  ## 10,000 frames of `small`: memory must not grow
+	$(PY) benchmarks/soak.py
+
 gpu:  ## what needs a CUDA device, with the system's Python; NOT RUN without one
 	GPU_PYTHON="$(GPU_PYTHON)" .ci/gpu
 

@@ -28,7 +28,9 @@ def pictures() -> list[np.ndarray]:
 
 def distance(preset: str) -> tuple[float, float]:
     """Keypoint shift in px and PSNR in dB of float32 against float64."""
-    runs = [Engine(fill_seeded(build_network(preset)), precision=p).trace(*pictures()) for p in ("fp32", "fp64")]
+    network = fill_seeded(build_network(preset))
+    plans = ({"precision": "fp32"}, {"precision": "fp64"})
+    runs = [Engine(network, backend="reference", **plan).trace(*pictures()) for plan in plans]
     shift = np.abs(runs[0]["kp_driving"] - runs[1]["kp_driving"]).max() * 128
     error = ((runs[0]["prediction"] - runs[1]["prediction"]) ** 2).mean()
     return float(shift), float(-10 * np.log10(max(error, 1e-20)))
@@ -38,7 +40,7 @@ def distance(preset: str) -> tuple[float, float]:
 def test_frame(benchmark, preset: str) -> None:
     shift, psnr = distance(preset)
     assert shift <= MAX_SHIFT_PX and psnr >= MIN_PSNR
-    engine = Engine(fill_seeded(build_network(preset)))
+    engine = Engine(fill_seeded(build_network(preset)), update="dense")
     target, initial, driving = pictures()
     state, start = engine.prepare(target), engine.detect(initial)
     benchmark.extra_info |= {"keypoint_shift_px": shift, "psnr_db": psnr, "plan": engine.plan.reason}

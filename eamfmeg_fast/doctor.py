@@ -55,6 +55,7 @@ def examine() -> list[Finding]:
         _compiled,
         _cuda,
         _cpu,
+        _engine,
         _codec,
         _cascade,
         _weights,
@@ -121,6 +122,12 @@ def _cpu() -> list[Finding]:
     lack = [flag for flag in _CPU_FLAGS if flag not in words]
     detail = f"{', '.join(have) or 'none of those that help'}; without {', '.join(lack) or 'none'}"
     return [Finding("CPU instructions", "ok", detail)]
+
+
+def _engine() -> list[Finding]:
+    from eamfmeg_fast.engine import choose_backend
+
+    return [Finding("engine", "ok", choose_backend().reason)]
 
 
 def _codec() -> list[Finding]:

@@ -21,7 +21,7 @@ def report() -> dict[str, Finding]:
 
 def test_every_part_is_looked_at(report: dict[str, Finding]) -> None:
     wanted = {"python", "torch", "compiled CPU library", "CUDA", "compiled CUDA library", "triton", "CPU instructions"}
-    wanted |= {"video", "face cascade", "extra demo", "extra train", "extra export", "extra trt"}
+    wanted |= {"engine", "video", "face cascade", "extra demo", "extra train", "extra export", "extra trt"}
     assert wanted <= set(report)
 
 

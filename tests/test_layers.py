@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "synth": {"retargeter", "evaluate", *_PARTS},
     "train": {"network", "weights", "lab", "kernels", *_MEDIA},
     "export": {"network", "kernels", "weights"},
-    "doctor": {"kernels", "weights", "faces", *_MEDIA},
+    "doctor": {"kernels", "network", "engine", "weights", "faces", *_MEDIA},
     "live": {"retargeter", *_PARTS},
     "demo": {"retargeter", "evaluate", "synth", "train", "live", "doctor", *_PARTS},
     "__main__": {"cli"},

@@ -46,7 +46,9 @@ def narrow_conv(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     wanted = torch.promote_types(features.dtype, torch.float32)
     for name, x in (("weight", weight), ("bias", bias)):
         if x is not None and x.dtype != wanted:
-            raise DtypeError(f"{name} is {describe(x)}", str(wanted).removeprefix("torch."), "Convert it with .to(...).")
+            raise DtypeError(
+                f"{name} is {describe(x)}", str(wanted).removeprefix("torch."), "Convert it with .to(...)."
+            )
     return torch.ops.eamfmeg.narrow_conv(features, weight, bias)
 
 

@@ -63,7 +63,11 @@ def _of_every_type() -> list[tuple[str, _Args, bool]]:
             (f"{name}, smaller than the kernel", _call(2, 2, 2, 3, 3, 7, dtype=dtype), True),
             (f"{name}, larger than a region", _call(1, 35, 67, 3, 3, 3, dtype=dtype), False),
             (f"{name}, permuted from NCHW", (strided, weight, bias), True),
-            (f"{name}, every second column", (_call(2, 6, 18, 20, 3, 3, dtype=dtype)[0][:, :, ::2], weight, bias), True),
+            (
+                f"{name}, every second column",
+                (_call(2, 6, 18, 20, 3, 3, dtype=dtype)[0][:, :, ::2], weight, bias),
+                True,
+            ),
             (f"{name}, expanded batch", (features[:1].expand(2, -1, -1, -1), weight, bias), True),
             (f"{name}, misaligned", (loose, weight, bias), True),
             (f"{name}, weight in channels-last", (features, weight.to(memory_format=torch.channels_last), bias), True),

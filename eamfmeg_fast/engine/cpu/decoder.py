@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from eamfmeg_fast.engine.folding import affine_of_norm, folded
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import TargetState
 from eamfmeg_fast.kernels.compose.native import compose_cpu
-from eamfmeg_fast.kernels.conv3x3.native import conv3x3_cpu, pack_conv3x3
+from eamfmeg_fast.kernels.conv3x3.native import conv3x3_cpu, pack_conv3x3, scratch_floats
 from eamfmeg_fast.kernels.edge_attention.native import edge_attention_cpu
 from eamfmeg_fast.kernels.narrow_conv.native import narrow_conv_cpu, pack_narrow
 from eamfmeg_fast.kernels.warp_occlude.native import warp_occlude_cpu
@@ -54,19 +56,23 @@ class Attention:
 class Residual:
     """A pre-activation residual block: two 3x3 convolutions whose batch norms cost nothing."""
 
-    def __init__(self, parameters: Parameters, name: str, products: str) -> None:
+    def __init__(self, parameters: Parameters, name: str, products: str, workspace: Workspace) -> None:
+        self._products, self._workspace = products, workspace
         scale, shift = affine_of_norm(parameters, f"{name}.norm1")
         self._scale, self._shift = scale.float(), shift.float()
         self._convs = []
         for conv, norm in (("conv1", f"{name}.norm2"), ("conv2", None)):
             weight, bias = folded(parameters, f"{name}.{conv}", norm)
-            shape_only = weight[:1, :1].expand(weight.shape)
+            # Only its shape is read where the packed form is given.
+            shape_only = torch.zeros(1, 1, 1, 1).expand(weight.shape)
             self._convs.append((shape_only, bias, pack_conv3x3(weight, products)))
-        self._products = products
 
     def into(self, out: Tensor, hidden: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 4) -> None:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
-        part = {"tiles": tiles, "tile": tile}
+        channels = x.shape[3]
+        floats = scratch_floats((x.shape[0], x.shape[1], x.shape[2]), channels, channels, self._products)
+        scratch = self._workspace.buffer("winograd", (floats,))
+        part: dict[str, Any] = {"tiles": tiles, "tile": tile, "scratch": scratch}
         (weight, bias, packed), (weight2, bias2, packed2) = self._convs
         conv3x3_cpu(
             hidden, x, weight, bias, self._scale, self._shift, None, True, self._products, packed=packed, **part
@@ -94,7 +100,7 @@ class Decoder:
         self._stored, self._workspace = _TYPES[products], workspace
         self._attention = Attention(parameters) if config.attention else None
         names = [f"generator.bottleneck.r{i}" for i in range(config.residual_blocks)]
-        self._residuals = [Residual(parameters, name, products) for name in names]
+        self._residuals = [Residual(parameters, name, products, workspace) for name in names]
         self._up = []
         for i in range(config.down_blocks):
             name = f"generator.up_blocks.{i}"
