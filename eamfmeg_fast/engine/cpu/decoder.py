@@ -67,7 +67,7 @@ class Residual:
             shape_only = torch.zeros(1, 1, 1, 1).expand(weight.shape)
             self._convs.append((shape_only, bias, pack_conv3x3(weight, products)))
 
-    def into(self, out: Tensor, hidden: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 4) -> None:
+    def into(self, out: Tensor, hidden: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 8) -> None:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
         channels = x.shape[3]
         floats = scratch_floats((x.shape[0], x.shape[1], x.shape[2]), channels, channels, self._products)
