@@ -7,6 +7,7 @@ from torch import Tensor
 
 from eamfmeg_fast.engine.parameters import Parameters
 
+_CHUNK = 32
 _EPS = torch.nn.BatchNorm2d(1).eps
 
 
@@ -25,7 +26,11 @@ def folded(parameters: Parameters, conv: str, norm: str | None = None) -> tuple[
     if norm is None:
         return weight, bias
     scale, shift = affine_of_norm(parameters, norm)
-    return (weight.double() * scale[:, None, None, None]).float(), (bias.double() * scale + shift).float()
+    scaled = torch.empty_like(weight)
+    # A few channels at a time: the largest weights in float64 would be the process's peak of memory.
+    for part, numbers, factors in zip(scaled.split(_CHUNK), weight.split(_CHUNK), scale.split(_CHUNK), strict=True):
+        part.copy_(numbers.double() * factors[:, None, None, None])
+    return scaled, (bias.double() * scale + shift).float()
 
 
 def joined(parameters: Parameters, *convs: str) -> tuple[Tensor, Tensor]:

@@ -40,11 +40,13 @@ def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
 def read_tensors(path: Path, header: Header) -> Iterator[tuple[str, Tensor]]:
     """All tensors in the order of their names, each a view into the mapped file.
 
+    The file is mapped anew for each, so that what has been read does not count as this process's memory.
+
     Raises:
         WeightsError: the library finds the file damaged.
     """
-    with open_tensors(path) as get:
-        for name in sorted(header.entries):
+    for name in sorted(header.entries):
+        with open_tensors(path) as get:
             yield name, get(name)
 
 

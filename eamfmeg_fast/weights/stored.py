@@ -37,7 +37,7 @@ class StoredWeights:
         return PRESETS[self.info.preset]
 
     def tensor(self, name: str) -> Tensor:
-        """One tensor, float32 on the CPU; the caller's own.
+        """One tensor, float32 on the CPU; a view into the mapped file where that holds float32.
 
         Raises:
             WeightsError: the file was changed, or does not hold such a tensor (the network makes some itself).
@@ -45,7 +45,7 @@ class StoredWeights:
         if is_regenerated(name):
             raise WeightsError(f"tensor {quoted(name)}", "one that is read from files", "The network makes it itself.")
         with open_tensors(self._path) as get:
-            return get(name).to(torch.float32, copy=True)
+            return get(name).to(torch.float32)
 
     def network(self) -> Network:
         """The whole network, float32, in evaluation mode."""

@@ -9,7 +9,7 @@ from eamfmeg_fast.engine.cpu.decoder import Decoder
 from eamfmeg_fast.engine.cpu.encoder import Encoder
 from eamfmeg_fast.engine.cpu.front import Detector, MotionFinder, Thumbnails
 from eamfmeg_fast.engine.cpu.sparse import SparseDecoder
-from eamfmeg_fast.engine.cpu.workspace import Workspace
+from eamfmeg_fast.engine.cpu.workspace import Workspace, give_back
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import Drawn, TargetState
 from eamfmeg_fast.network import Keypoints
@@ -26,11 +26,13 @@ class CpuBackend:
         self.config = parameters.config
         self.workspace = Workspace()
         self._thumbnails = Thumbnails(parameters)
-        self._detector = Detector(parameters, self.workspace)
+        # The largest part first: while its weights are packed there are two copies of the one at work.
         self._motion = MotionFinder(parameters, self.workspace)
+        self._detector = Detector(parameters, self.workspace)
         self._encoder = Encoder(parameters)
         kind = SparseDecoder if plan.update == "sparse" else Decoder
         self._decoder = kind(parameters, PRODUCTS[plan.decoder], self.workspace)
+        give_back()
 
     def prepare(self, pictures: Tensor) -> TargetState:
         """All that depends on the targets alone; uint8 `[B, H, W, 3]`."""

@@ -71,7 +71,7 @@ class Residual:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
         channels = x.shape[3]
         floats = scratch_floats((x.shape[0], x.shape[1], x.shape[2]), channels, channels, self._products)
-        scratch = self._workspace.buffer("winograd", (floats,))
+        scratch = self._workspace.buffer("odd", (floats,))
         part: dict[str, Any] = {"tiles": tiles, "tile": tile, "scratch": scratch}
         (weight, bias, packed), (weight2, bias2, packed2) = self._convs
         conv3x3_cpu(
@@ -113,17 +113,19 @@ class Decoder:
         """The pictures, uint8 `[B, H, W, 3]`, the caller's own."""
         batch, size = motion.flow.shape[0], self.config.map_size
         shape = (batch, size, size, state.features.shape[1])
-        x = self._workspace.buffer("features", shape)
-        hidden = self._workspace.buffer("hidden", shape)
+        # Three memories: one for x, one for hidden and every other up block, one for scratch and the rest of them.
+        x = self._workspace.buffer("x", shape)
+        hidden = self._workspace.buffer("even", shape)
         self.warp(x, state, motion)
         for block in self._residuals:
             block.into(x, hidden, x)
         for i, upsample in enumerate(self._up):
             size *= 2
-            out = self._workspace.buffer(f"up_{i}", (batch, size, size, upsample.out_channels), self._stored)
+            memory = "odd" if i % 2 else "even"
+            out = self._workspace.buffer(memory, (batch, size, size, upsample.out_channels), self._stored)
             upsample.into(out, x)
             x = out
-        logits = self._workspace.buffer("logits", (batch, size, size, 3))
+        logits = self._workspace.buffer("x", (batch, size, size, 3))
         self.head(logits, x)
         pictures = torch.empty(batch, size, size, 3, dtype=torch.uint8)
         self.finish(pictures, logits, state, motion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,6 +11,11 @@ from eamfmeg_fast.engine.folding import folded
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import Projections
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
+
+_STRIP = 16
+"""Rows of features that are computed at a time."""
+_REACH = 2
+"""Rows of features beyond a strip whose pixels it sees: 3 from the first convolution, then (3 + 1) / 2, (2 + 1) / 2..."""
 
 
 class Encoder:
@@ -33,11 +39,24 @@ class Encoder:
                 self._projections[name] = Convolution(weight, no_bias, padding=0, size=config.map_size)
 
     def encode(self, picture: Tensor) -> Tensor:
-        """Features `[B, h, w, C]` of `[B, H, W, 3]` in [0, 1]."""
-        out = self._first(to_nchw(picture))
+        """Features `[B, h, w, C]` of `[B, H, W, 3]` in [0, 1].
+
+        In strips: the first maps of a whole picture would be the largest memory that the engine ever needs.
+        """
+        scale = 2**self.config.down_blocks
+        strips = [
+            self._strip(picture, top, min(top + _STRIP, picture.shape[1] // scale), scale)
+            for top in range(0, picture.shape[1] // scale, _STRIP)
+        ]
+        return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
+
+    def _strip(self, picture: Tensor, top: int, bottom: int, scale: int) -> Tensor:
+        """Rows `top` to `bottom` of the features, from the rows of the picture that they see."""
+        first = max(top - _REACH, 0)
+        out = self._first(to_nchw(picture[:, first * scale : (bottom + _REACH) * scale]))
         for convolve in self._down:
             out = F.avg_pool2d(convolve(out), 2)
-        return to_nhwc(out).contiguous()
+        return to_nhwc(out)[:, top - first : bottom - first].contiguous()
 
     def project(self, features: Tensor) -> Projections | None:
         """The maps that the attention gathers from; None for a preset without attention."""

@@ -9,7 +9,7 @@ from eamfmeg_fast.engine.cpu.convolution import Convolution
 from eamfmeg_fast.kernels.upsample_conv.native import pack_phases, upsample_conv_cpu
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 
-_FUSED_FROM = 8
+_FUSED_FROM = 16
 """Input side from which nine products beat the doubled map: below it the weights' way from memory is all there is."""
 
 
