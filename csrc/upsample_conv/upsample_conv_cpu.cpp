@@ -25,9 +25,10 @@ struct UpsampleTile {
     bool relu;
 };
 
-// Neighbouring positions of a tile from `at` on, and `channels` output channels from `channel` on.
+// Neighbouring positions of a tile from `at` on, which is pixel (x, row) of it, and `channels` output channels from
+// `channel` on.
 struct UpsampleStrip {
-    std::int64_t at, pixels, channel, channels;
+    std::int64_t at, row, x, pixels, channel, channels;
     const float *bias, *kernels;
 };
 
@@ -73,8 +74,8 @@ bool has_pairs() {
 constexpr std::int64_t kTileFloats = 1 << 15;
 // Three of the widest strips; a tile is then about square, which keeps its border small.
 constexpr std::int64_t kTileColumns = 42;
-// One set of sums: at most 14 x 2 x 16.
-constexpr std::int64_t kMostSums = 14 * 2 * 16;
+// One set of sums.
+constexpr std::int64_t kMostSums = 28 * 16;
 // With fewer tiles than this the output channels are shared out too.
 constexpr std::int64_t kEnoughTiles = 8;
 
