@@ -102,7 +102,9 @@ Cut cut_map(const View<T>& in, const Call& call) {
     Cut cut{};
     cut.height = call.side > 0 ? call.side : in.h;
     cut.width = call.side > 0 ? call.side : in.w;
-    cut.across = divide_up(cut.width, std::min(pixels, kTileColumns));
+    // Where strips are twice as wide, one of them.
+    const std::int64_t columns = call.kernels.o <= kPanel / 2 ? kTileColumns * 2 / 3 : kTileColumns;
+    cut.across = divide_up(cut.width, std::min(pixels, columns));
     cut.columns = divide_up(cut.width, cut.across);
     cut.down = divide_up(cut.height, std::max<std::int64_t>(pixels / cut.columns, 1));
     cut.rows = divide_up(cut.height, cut.down);

@@ -26,7 +26,12 @@ MUTANTS = (
 )
 
 # The CPU room's, in what only an engine asks for; numbered on from there.
-ENGINE_MUTANTS = ("relu dropped", "column of a tile forgotten", "distance of output pixels ignored", "second of a pair dropped")
+ENGINE_MUTANTS = (
+    "relu dropped",
+    "column of a tile forgotten",
+    "distance of output pixels ignored",
+    "second of a pair dropped",
+)
 
 _Args = tuple[Tensor, Tensor, Tensor | None]
 
