@@ -25,7 +25,7 @@ struct UpsampleTile {
     bool relu;
 };
 
-// Neighbouring positions of a tile from `at` on, which is pixel (x, row) of it, and `channels` output channels from
+// Neighbouring pixels from (x, row) of a tile, which is position `at` of it, and `channels` output channels from
 // `channel` on.
 struct UpsampleStrip {
     std::int64_t at, row, x, pixels, channel, channels;
@@ -224,8 +224,9 @@ int run_features(const View<char>& in, const Call& call) {
             case kBFloat16: return run_typed<T, BFloat16>(in, call);
             default: return kBadType;
         }
+    } else {
+        return call.out_type == kFloat16 ? run_typed<Half, Half>(in, call) : kBadType;
     }
-    return call.out_type == kFloat16 ? run_typed<Half, Half>(in, call) : kBadType;
 }
 
 }  // namespace

@@ -10,8 +10,6 @@ namespace {
 // Words of kernels summed one after the other.
 constexpr std::int64_t kLongest = 64;
 constexpr std::int64_t kSet = kSums * Vf::kLanes;
-// Narrower tiles are taken as one row with the border in between, so that registers are full.
-constexpr std::int64_t kNarrow = 6;
 
 // `n` channels, at most a vector of them, `stride` apart; zero beyond.
 template <class T>
@@ -101,17 +99,10 @@ void emit(T* out, std::int64_t step, const float* sums, std::int64_t pixels, std
     }
 }
 
-// Calls f(output pixel of phase (a, b), pixels, first of them in the strip) for the strip's part of each row.
-template <class F>
-void each_row(const UpsampleTile& tile, const UpsampleStrip& strip, int a, int b, F f) {
-    std::int64_t r = strip.row, x = strip.x;
-    for (std::int64_t i = 0; i < strip.pixels; x = 0, ++r) {
-        const std::int64_t pixels = std::min(strip.pixels - i, tile.columns - x);
-        const std::int64_t row = (tile.image * tile.h + tile.y + r) * 2 + a;
-        if (pixels > 0) f((row * tile.w + tile.x + x) * 2 + b, pixels, i);
-        // Between one row and the next lie two positions of the border.
-        i += tile.columns - x + 2;
-    }
+// The first output pixel of a strip in phase (a, b).
+inline std::int64_t output_pixel(const UpsampleTile& tile, const UpsampleStrip& strip, int a, int b) {
+    const std::int64_t row = (tile.image * tile.h + tile.y + strip.row) * 2 + a;
+    return (row * tile.w + tile.x + strip.x) * 2 + b;
 }
 
 // One of the nine products for some strips. Sets of sums by their number, -1 for none; `bias` may be null.
@@ -149,7 +140,6 @@ template <class M, class T>
 void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, const UpsampleStrip* strips, int count, T* out,
                    Mutant mutant) {
     const std::int64_t words = (tile.c + M::kChannels - 1) / M::kChannels, width = (tile.columns + 2) * kBlock;
-    const int vectors = strips->channels > Vf::kLanes ? 2 : 1;
     const auto run = [&](const float* array, int t, int sum, int first, int second) {
         const float* bias = t == 0 ? strips->bias : nullptr;
         multiply<M>({array, strips->kernels + t * words * kPanel, bias, words, sum, first, second}, scratch, strips, count);
@@ -159,36 +149,30 @@ void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, con
     for (int a = 0; a < 2; ++a) {
         run(scratch.down + (a - 1) * width, 3 + a, 3 + a, -1, -1);
         for (int b = 0; b < 2; ++b) {
-            const int row = mutant.is(kRowPhasesExchanged) ? 1 - a : a,
-                      column = mutant.is(kColumnPhasesExchanged) ? 1 - b : b;
+            const int row = mutant.is(kRowPhasesExchanged) ? 1 - a : a;
+            const int column = mutant.is(kColumnPhasesExchanged) ? 1 - b : b;
             const std::int64_t step = 2 * tile.stride, channels = strips->channels;
-            for (int i = 0; i < count; ++i) {
-                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t) {
-                    expect(out + pixel * tile.stride + strips->channel, step, pixels, channels);
-                });
-            }
+            const auto to = [&](const UpsampleStrip& strip) {
+                return out + output_pixel(tile, strip, row, column) * tile.stride + strip.channel;
+            };
+            for (int i = 0; i < count; ++i) expect(to(strips[i]), step, strips[i].pixels, channels);
             run(scratch.both + (a - 1) * width + (b - 1) * kBlock, 5 + 2 * a + b, 5, 1 + b, 3 + a);
             for (int i = 0; i < count; ++i) {
                 const float* sums = scratch.sums + (i * kSets + 5) * kSet;
-                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t first) {
-                    T* to = out + pixel * tile.stride + strips->channel;
-                    emit(to, step, sums + first * vectors * Vf::kLanes, pixels, channels, tile.relu);
-                });
+                emit(to(strips[i]), step, sums, strips[i].pixels, channels, tile.relu);
             }
         }
     }
 }
 
-// Strip `i` of a tile, at most `most` pixels: part of a row, or of all rows where they are narrow.
+// Strip `i` of a tile, at most `most` pixels of a row; none after the last.
 inline UpsampleStrip strip_at(const UpsampleTile& tile, std::int64_t i, std::int64_t most) {
-    const std::int64_t width = tile.columns + 2, rows = tile.columns < kNarrow ? 1 : tile.rows;
-    const std::int64_t length = rows == 1 ? (tile.rows - 1) * width + tile.columns : tile.columns;
-    const std::int64_t each = (length + most - 1) / most, part = i % each;
+    const std::int64_t each = (tile.columns + most - 1) / most, part = i % each;
     UpsampleStrip strip{};
-    strip.row = i / each + length * part / each / width;
-    strip.x = length * part / each % width;
-    strip.at = (strip.row + 1) * width + 1 + strip.x;
-    strip.pixels = i < rows * each ? length * (part + 1) / each - length * part / each : 0;
+    strip.row = i / each;
+    strip.x = tile.columns * part / each;
+    strip.at = (strip.row + 1) * (tile.columns + 2) + strip.x + 1;
+    strip.pixels = strip.row < tile.rows ? tile.columns * (part + 1) / each - strip.x : 0;
     return strip;
 }
 

@@ -1,4 +1,4 @@
-"""What an engine asks of upsample_conv on the CPU: products of bfloat16, relu, slices of a wider map, single squares."""
+"""What an engine asks of upsample_conv on the CPU: products of bfloat16, relu, slices of a wider map, squares."""
 
 from __future__ import annotations
 
