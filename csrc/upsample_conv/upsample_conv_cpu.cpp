@@ -25,9 +25,10 @@ struct UpsampleTile {
     bool relu;
 };
 
-// Neighbouring positions of a tile from `at` on, and `channels` output channels from `channel` on.
+// Neighbouring pixels from (x, row) of a tile, which is position `at` of it, and `channels` output channels from
+// `channel` on.
 struct UpsampleStrip {
-    std::int64_t at, pixels, channel, channels;
+    std::int64_t at, row, x, pixels, channel, channels;
     const float *bias, *kernels;
 };
 
@@ -73,8 +74,8 @@ bool has_pairs() {
 constexpr std::int64_t kTileFloats = 1 << 15;
 // Three of the widest strips; a tile is then about square, which keeps its border small.
 constexpr std::int64_t kTileColumns = 42;
-// One set of sums: at most 14 x 2 x 16.
-constexpr std::int64_t kMostSums = 14 * 2 * 16;
+// One set of sums.
+constexpr std::int64_t kMostSums = 28 * 16;
 // With fewer tiles than this the output channels are shared out too.
 constexpr std::int64_t kEnoughTiles = 8;
 
@@ -101,7 +102,9 @@ Cut cut_map(const View<T>& in, const Call& call) {
     Cut cut{};
     cut.height = call.side > 0 ? call.side : in.h;
     cut.width = call.side > 0 ? call.side : in.w;
-    cut.across = divide_up(cut.width, std::min(pixels, kTileColumns));
+    // Where strips are twice as wide, one of them.
+    const std::int64_t columns = call.kernels.o <= kPanel / 2 ? kTileColumns * 2 / 3 : kTileColumns;
+    cut.across = divide_up(cut.width, std::min(pixels, columns));
     cut.columns = divide_up(cut.width, cut.across);
     cut.down = divide_up(cut.height, std::max<std::int64_t>(pixels / cut.columns, 1));
     cut.rows = divide_up(cut.height, cut.down);
@@ -221,8 +224,9 @@ int run_features(const View<char>& in, const Call& call) {
             case kBFloat16: return run_typed<T, BFloat16>(in, call);
             default: return kBadType;
         }
+    } else {
+        return call.out_type == kFloat16 ? run_typed<Half, Half>(in, call) : kBadType;
     }
-    return call.out_type == kFloat16 ? run_typed<Half, Half>(in, call) : kBadType;
 }
 
 }  // namespace

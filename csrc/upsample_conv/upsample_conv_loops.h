@@ -9,9 +9,7 @@ namespace {
 
 // Words of kernels summed one after the other.
 constexpr std::int64_t kLongest = 64;
-constexpr std::int64_t kSums = kPixels * kVectors * Vf::kLanes;
-// Narrower tiles are taken as one row with the border in between, so that registers are full.
-constexpr std::int64_t kNarrow = 6;
+constexpr std::int64_t kSet = kSums * Vf::kLanes;
 
 // `n` channels, at most a vector of them, `stride` apart; zero beyond.
 template <class T>
@@ -28,7 +26,9 @@ template <class T>
 bool copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const View<T>& in, Mutant mutant) {
     const std::int64_t image = mutant.is(kUpsampleBatchStrideIgnored) ? 0 : tile.image;
     const std::int64_t channels = in.c - (mutant.is(kLastInputChannelDropped) ? 1 : 0);
-    Vf watch = set(0.0f);
+    const std::int64_t whole = in.stride_c == 1 ? channels / Vf::kLanes * Vf::kLanes : 0;
+    // In turns: a single one would be waited for.
+    Vf watch[2] = {set(0.0f), set(0.0f)};
     for (std::int64_t r = 0; r < tile.rows + 2; ++r) {
         for (std::int64_t i = 0; i < tile.columns + 2; ++i) {
             std::int64_t y = tile.y + r - 1, x = tile.x + i - 1;
@@ -37,15 +37,22 @@ bool copy_pixels(const UpsampleTile& tile, const UpsampleScratch& scratch, const
             const bool inside = y >= 0 && y < in.h && x >= 0 && x < in.w;
             const T* from = inside ? in.at(image, y, x) : nullptr;
             float* to = scratch.pixels + (r * (tile.columns + 2) + i) * kBlock;
-            for (std::int64_t k = 0; k < scratch.channels; k += Vf::kLanes) {
+            std::int64_t k = 0;
+            for (; inside && k < whole; k += Vf::kLanes) {
+                const Vf value = load(from + k);
+                store(to + k / kBlock * scratch.step + k % kBlock, value);
+                Vf& seen = watch[k / Vf::kLanes % 2];
+                seen = fma(value, set(kWatch), seen);
+            }
+            for (; k < scratch.channels; k += Vf::kLanes) {
                 const bool there = inside && k < channels;
                 const Vf value = there ? channels_at(from + k * in.stride_c, in.stride_c, channels - k) : set(0.0f);
                 store(to + k / kBlock * scratch.step + k % kBlock, value);
-                watch = fma(value, set(kWatch), watch);
+                watch[0] = fma(value, set(kWatch), watch[0]);
             }
         }
     }
-    return std::isfinite(sum(watch));
+    return std::isfinite(sum(watch[0])) && std::isfinite(sum(watch[1]));
 }
 
 // The private copies of a tile; as copy_pixels. Every position gets its differences to the right and lower neighbour: at
@@ -82,8 +89,8 @@ void expect(T* out, std::int64_t step, std::int64_t pixels, std::int64_t channel
 template <class T>
 void emit(T* out, std::int64_t step, const float* sums, std::int64_t pixels, std::int64_t channels, bool relu) {
     for (std::int64_t p = 0; p < pixels; ++p) {
-        for (std::int64_t k = 0, v = 0; k < channels; k += Vf::kLanes, ++v) {
-            Vf value = load(sums + (p * kVectors + v) * Vf::kLanes);
+        for (std::int64_t k = 0; k < channels; k += Vf::kLanes, sums += Vf::kLanes) {
+            Vf value = load(sums);
             // A NaN is the second operand: it comes through.
             if (relu) value = max(set(0.0f), value);
             T* at = out + p * step + k;
@@ -92,23 +99,15 @@ void emit(T* out, std::int64_t step, const float* sums, std::int64_t pixels, std
     }
 }
 
-// Calls f(output pixel of phase (a, b), pixels, first of them in the strip) for the strip's part of each row.
-template <class F>
-void each_row(const UpsampleTile& tile, const UpsampleStrip& strip, int a, int b, F f) {
-    const std::int64_t width = tile.columns + 2;
-    for (std::int64_t i = 0; i < strip.pixels;) {
-        const std::int64_t r = (strip.at + i) / width - 1, x = (strip.at + i) % width - 1;
-        const bool border = x < 0 || x >= tile.columns;
-        const std::int64_t pixels = border ? 1 : std::min(strip.pixels - i, tile.columns - x);
-        const std::int64_t row = (tile.image * tile.h + tile.y + r) * 2 + a;
-        if (!border) f((row * tile.w + tile.x + x) * 2 + b, pixels, i);
-        i += pixels;
-    }
+// The first output pixel of a strip in phase (a, b).
+inline std::int64_t output_pixel(const UpsampleTile& tile, const UpsampleStrip& strip, int a, int b) {
+    const std::int64_t row = (tile.image * tile.h + tile.y + strip.row) * 2 + a;
+    return (row * tile.w + tile.x + strip.x) * 2 + b;
 }
 
-// One of the nine products for some strips. Sets of sums by their number, -1 for none.
+// One of the nine products for some strips. Sets of sums by their number, -1 for none; `bias` may be null.
 struct UpsampleProduct {
-    const float *array, *kernels;
+    const float *array, *kernels, *bias;
     std::int64_t words;
     int sum, first, second;
 };
@@ -120,11 +119,12 @@ void multiply(const UpsampleProduct& product, const UpsampleScratch& scratch, co
     const int vectors = strips->channels > Vf::kLanes ? 2 : 1;
     for (std::int64_t k = 0; k < product.words; k += kLongest) {
         for (int i = 0; i < count; ++i) {
-            float* sums = scratch.sums + i * kSets * kSums;
+            float* sums = scratch.sums + i * kSets * kSet;
             UpsampleChain c{};
-            c.sums = sums + product.sum * kSums;
-            c.first = k > 0 ? c.sums : product.first < 0 ? nullptr : sums + product.first * kSums;
-            c.second = k > 0 || product.second < 0 ? nullptr : sums + product.second * kSums;
+            c.sums = sums + product.sum * kSet;
+            c.first = k > 0 ? c.sums : product.first < 0 ? product.bias : sums + product.first * kSet;
+            c.first_step = c.first == product.bias ? 0 : vectors * Vf::kLanes;
+            c.second = k > 0 || product.second < 0 ? nullptr : sums + product.second * kSet;
             c.x = product.array + k * M::kFloats / kBlock * scratch.step + strips[i].at * kBlock;
             c.kernels = product.kernels + k * kPanel;
             c.step = scratch.step;
@@ -141,47 +141,38 @@ void nine_products(const UpsampleTile& tile, const UpsampleScratch& scratch, con
                    Mutant mutant) {
     const std::int64_t words = (tile.c + M::kChannels - 1) / M::kChannels, width = (tile.columns + 2) * kBlock;
     const auto run = [&](const float* array, int t, int sum, int first, int second) {
-        const UpsampleProduct product{array, strips->kernels + t * words * kPanel, words, sum, first, second};
-        multiply<M>(product, scratch, strips, count);
+        const float* bias = t == 0 ? strips->bias : nullptr;
+        multiply<M>({array, strips->kernels + t * words * kPanel, bias, words, sum, first, second}, scratch, strips, count);
     };
-    for (int i = 0; i < count; ++i) {
-        float* start = scratch.sums + i * kSets * kSums;
-        for (std::int64_t at = 0; at < strips[i].pixels * kVectors * Vf::kLanes; at += Vf::kLanes)
-            store(start + at, load(strips->bias + at % (kVectors * Vf::kLanes)));
-    }
-    run(scratch.centre, 0, 0, 0, -1);
+    run(scratch.centre, 0, 0, -1, -1);
     for (int b = 0; b < 2; ++b) run(scratch.across + (b - 1) * kBlock, 1 + b, 1 + b, 0, -1);
     for (int a = 0; a < 2; ++a) {
         run(scratch.down + (a - 1) * width, 3 + a, 3 + a, -1, -1);
         for (int b = 0; b < 2; ++b) {
-            const int row = mutant.is(kRowPhasesExchanged) ? 1 - a : a,
-                      column = mutant.is(kColumnPhasesExchanged) ? 1 - b : b;
+            const int row = mutant.is(kRowPhasesExchanged) ? 1 - a : a;
+            const int column = mutant.is(kColumnPhasesExchanged) ? 1 - b : b;
             const std::int64_t step = 2 * tile.stride, channels = strips->channels;
-            for (int i = 0; i < count; ++i) {
-                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t) {
-                    expect(out + pixel * tile.stride + strips->channel, step, pixels, channels);
-                });
-            }
+            const auto to = [&](const UpsampleStrip& strip) {
+                return out + output_pixel(tile, strip, row, column) * tile.stride + strip.channel;
+            };
+            for (int i = 0; i < count; ++i) expect(to(strips[i]), step, strips[i].pixels, channels);
             run(scratch.both + (a - 1) * width + (b - 1) * kBlock, 5 + 2 * a + b, 5, 1 + b, 3 + a);
             for (int i = 0; i < count; ++i) {
-                const float* sums = scratch.sums + (i * kSets + 5) * kSums;
-                each_row(tile, strips[i], row, column, [&](std::int64_t pixel, std::int64_t pixels, std::int64_t first) {
-                    T* to = out + pixel * tile.stride + strips->channel;
-                    emit(to, step, sums + first * kVectors * Vf::kLanes, pixels, channels, tile.relu);
-                });
+                const float* sums = scratch.sums + (i * kSets + 5) * kSet;
+                emit(to(strips[i]), step, sums, strips[i].pixels, channels, tile.relu);
             }
         }
     }
 }
 
-// Strip `i` of a tile: part of a row, or of all rows where they are narrow.
-inline UpsampleStrip strip_at(const UpsampleTile& tile, std::int64_t i) {
-    const std::int64_t width = tile.columns + 2, rows = tile.columns < kNarrow ? 1 : tile.rows;
-    const std::int64_t length = rows == 1 ? (tile.rows - 1) * width + tile.columns : tile.columns;
-    const std::int64_t each = (length + kPixels - 1) / kPixels, part = i % each;
+// Strip `i` of a tile, at most `most` pixels of a row; none after the last.
+inline UpsampleStrip strip_at(const UpsampleTile& tile, std::int64_t i, std::int64_t most) {
+    const std::int64_t each = (tile.columns + most - 1) / most, part = i % each;
     UpsampleStrip strip{};
-    strip.at = (i / each + 1) * width + 1 + length * part / each;
-    strip.pixels = i < rows * each ? length * (part + 1) / each - length * part / each : 0;
+    strip.row = i / each;
+    strip.x = tile.columns * part / each;
+    strip.at = (strip.row + 1) * (tile.columns + 2) + strip.x + 1;
+    strip.pixels = strip.row < tile.rows ? tile.columns * (part + 1) / each - strip.x : 0;
     return strip;
 }
 
@@ -194,12 +185,14 @@ void multiply_tile(T* out, const float* packed, const float* bias, const Upsampl
     const std::int64_t written = tile.o - (mutant.is(kLastOutputChannelDropped) ? 1 : 0);
     for (std::int64_t first = tile.panel * kPanel; first < tile.last_panel * kPanel && first < tile.o;
          first += kVectors * Vf::kLanes) {
+        const std::int64_t channels = std::min<std::int64_t>(written - first, kVectors * Vf::kLanes);
+        const std::int64_t most = channels > Vf::kLanes ? kSums / 2 : kSums;
         UpsampleStrip strips[kTogether] = {};
         for (std::int64_t i = 0, count = 0;; ++i) {
-            strips[count] = strip_at(tile, i);
+            strips[count] = strip_at(tile, i, most);
             const bool last = strips[count].pixels == 0;
             strips[count].channel = first;
-            strips[count].channels = std::min<std::int64_t>(written - first, kVectors * Vf::kLanes);
+            strips[count].channels = channels;
             strips[count].bias = bias + first;
             strips[count].kernels = packed + first / kPanel * kProducts * words * kPanel + first % kPanel;
             count += last ? 0 : 1;

@@ -3,9 +3,11 @@ namespace eamfmeg {
 namespace EAMFMEG_ISA {
 namespace {
 
-// Pixels by two vectors of output channels are summed in registers: as many as there are beside two vectors of kernels.
-constexpr int kPixels = Vf::kLanes == 16 ? 14 : Vf::kLanes == 8 ? 6 : 4;
+// Vectors summed in registers, of pixels and of at most two vectors of output channels: as many as there are beside two
+// vectors of kernels.
+constexpr int kSums = Vf::kLanes == 16 ? 28 : Vf::kLanes == 8 ? 12 : 8;
 constexpr int kVectors = 2;
+
 // How products are made: a word of kernels holds kChannels input channels and meets kFloats floats of the private copies.
 // `put` writes a vector of a block of channels to one of these.
 struct Singles {
@@ -68,11 +70,12 @@ struct Paired {
 };
 #endif
 
-// One sum for each of a strip's pixels and output channels: sums = first + (second + products). Either may be null.
+// One sum for each of a strip's pixels and output channels: sums = first + (second + products). Either may be null; `first`
+// has its pixels `first_step` apart.
 struct UpsampleChain {
     float* sums;
     const float *first, *second, *x, *kernels;
-    std::int64_t step, words;
+    std::int64_t first_step, step, words;
 };
 
 // For P pixels and V vectors of output channels. `x` is [block, `step` apart][pixel][16]; `kernels` is one product of a
@@ -81,7 +84,7 @@ template <class M, int P, int V>
 void chain(const UpsampleChain& c) {
     constexpr int kLanes = Vf::kLanes;
     Vf sum[P][V];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) sum[p][v] = set(0.0f);
@@ -93,20 +96,20 @@ void chain(const UpsampleChain& c) {
             typename M::Right right[V];
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) right[v] = M::right(kernels + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
             for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
                 for (int v = 0; v < V; ++v) sum[p][v] = M::add(x + p * kBlock + k, right[v], sum[p][v]);
             }
         }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
-            const int at = (p * kVectors + v) * kLanes;
+            const int at = (p * V + v) * kLanes;
             if (c.second != nullptr) sum[p][v] = load(c.second + at) + sum[p][v];
-            if (c.first != nullptr) sum[p][v] = load(c.first + at) + sum[p][v];
+            if (c.first != nullptr) sum[p][v] = load(c.first + p * c.first_step + v * kLanes) + sum[p][v];
             store(c.sums + at, sum[p][v]);
         }
     }
@@ -114,12 +117,17 @@ void chain(const UpsampleChain& c) {
 
 using Chain = void (*)(const UpsampleChain&);
 
-template <class M, int P = kPixels>
+template <class M, int V, int... P>
+Chain chain_among(std::int64_t pixels, std::integer_sequence<int, P...>) {
+    static constexpr Chain all[] = {chain<M, P + 1, V>...};
+    return all[pixels - 1];
+}
+
+// For up to `most_pixels(vectors)` pixels.
+template <class M>
 Chain chain_of(std::int64_t pixels, int vectors) {
-    if constexpr (P > 1) {
-        if (pixels < P) return chain_of<M, P - 1>(pixels, vectors);
-    }
-    return vectors == 1 ? chain<M, P, 1> : chain<M, P, 2>;
+    return vectors == 1 ? chain_among<M, 1>(pixels, std::make_integer_sequence<int, kSums>())
+                        : chain_among<M, 2>(pixels, std::make_integer_sequence<int, kSums / 2>());
 }
 
 }  // namespace
