@@ -159,7 +159,12 @@ def refusals() -> list[Refusal]:
         ("no multiple", (logits, picture, grain, flow.repeat(1, 2, 1, 1)[:, :3], *rest[1:]), ShapeError, "divide 4"),
         ("no cells", (logits, picture, grain, flow[:, :0], occlusion[:, :0], *rest[2:]), ShapeError, "[1, 0, 3, 2]"),
         ("another batch", (logits, picture, grain, flow.repeat(2, 1, 1, 1), *rest[1:]), ShapeError, "[2, 2, 3, 2]"),
-        ("occlusion with a channel", (logits, picture, grain, flow, occlusion[..., None], *rest[2:]), ShapeError, "occl"),
+        (
+            "occlusion with a channel",
+            (logits, picture, grain, flow, occlusion[..., None], *rest[2:]),
+            ShapeError,
+            "occl",
+        ),
         ("another grid", (logits, picture, grain, flow, occlusion, "edges", corners), OptionError, "edges"),
     ]
     return [Refusal(*call) for call in calls]
