@@ -145,12 +145,12 @@ int run_regions(float* out, const View<T>& in, const NarrowKernel& kernel, const
 #ifdef EAMFMEG_X86
         if constexpr (std::is_same_v<T, BFloat16>) {
             if (pairs) {
-                avx512bf16::narrow_any<kMostNarrowChannels>(out, in, kernel, region, planes, mutant);
+                avx512bf16::narrow_piece(out, in, kernel, region, planes, mutant);
                 continue;
             }
         }
 #endif
-        EAMFMEG_RUN(narrow_any<kMostNarrowChannels>(out, in, kernel, region, planes, mutant));
+        EAMFMEG_RUN(narrow_piece(out, in, kernel, region, planes, mutant));
     }
     static_cast<void>(pairs);
     return kOk;
