@@ -28,9 +28,9 @@ def operator(
     cases: ModuleType,
     cpu: Callable[..., None],
     cuda: Callable[..., None] | None = None,
-    triton: bool = True,
     gpu_takes: Callable[..., bool] | None = None,
     unrounded: Callable[..., Result] | None = None,
+    triton: bool = True,
 ) -> Op:
     """Define `eamfmeg::<schema>` and make the operator's record.
 
@@ -44,7 +44,7 @@ def operator(
         takes: as in `registry.Room`, for all rooms; gpu_takes: instead of it, for those on a GPU.
         cases: the module samples.py: MUTANTS, samples, refusals, sized and network.
         cpu, cuda: the rooms of csrc/, from native.py. Triton's is found by its name.
-        triton: whether there is one; without any room on a GPU the reference runs there.
+        triton: whether there is one in Triton.
     """
     name = schema.split("(")[0]
     rooms = {"cpu": Room("cpu", lambda: why_missing("_C"), cpu, cases.MUTANTS, takes)}

@@ -19,8 +19,8 @@ _NAMES = (
     "warp_occlude",
     "edge_attention",
     "upsample_conv",
-    "narrow_conv",
     "to_image",
+    "narrow_conv",
     "compose",
 )
 

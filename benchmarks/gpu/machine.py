@@ -85,8 +85,9 @@ def here() -> Machine:
 
 
 def in_order() -> list[tuple[str, Op]]:
-    """All operators, those that decide the speed of a frame first: a run that is cut short has measured them."""
+    """All operators with a GPU room, those that decide a frame's speed first: a run cut short has measured them."""
     first = ("edge_attention", "warp_occlude", "dense_motion", "upsample_conv")
     only = [name for name in os.environ.get(ONLY, "").split(",") if name]
-    known = {name: op for name, op in operators().items() if not only or name in only}
+    on_gpu = {name: op for name, op in operators().items() if {"cuda", "triton"} & set(op.rooms)}
+    known = {name: op for name, op in on_gpu.items() if not only or name in only}
     return sorted(known.items(), key=lambda item: first.index(item[0]) if item[0] in first else len(first))
