@@ -20,8 +20,8 @@ _NAMES = (
     "edge_attention",
     "upsample_conv",
     "conv3x3",
-    "narrow_conv",
     "to_image",
+    "narrow_conv",
     "compose",
 )
 

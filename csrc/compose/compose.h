@@ -28,9 +28,9 @@ enum ComposeMutant {
 
 // Writes out [n, h, w, 3] bytes. All arrays are contiguous float32: logits, picture and grain [n, h, w, 3], flow
 // [n, rows, columns, 2], occlusion [n, rows, columns]; h and w are multiples of rows and columns. `picture` may be null:
-// sigmoid and rounding are then all there is; `grain` may be null. `grid`: an eamfmeg::PixelGrid. `tiles`: null, or `count`
-// squares of `tile` pixels a side, numbered (image * rows + row) * columns + column: nothing else is then written.
-// Returns an eamfmeg::Status.
+// sigmoid and rounding are then all there is; `grain` may be null. `grid`: an eamfmeg::PixelGrid. With a negative `count`
+// everything is written; else only the `count` squares in `tiles`, of `tile` pixels a side, numbered
+// (image * rows + row) * columns + column. Returns an eamfmeg::Status.
 extern "C" int eamfmeg_compose_cpu(std::uint8_t* out, const float* logits, const float* picture, const float* grain,
                                    std::int64_t n, std::int64_t h, std::int64_t w, const float* flow,
                                    const float* occlusion, std::int64_t rows, std::int64_t columns, std::int64_t grid,

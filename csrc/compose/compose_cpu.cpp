@@ -117,7 +117,7 @@ extern "C" int eamfmeg_compose_cpu(std::uint8_t* out, const float* logits, const
                                    std::int64_t tile) {
     using namespace eamfmeg;
     const Mutant mutant = current_mutant();
-    if (n * h * w == 0 || (tiles != nullptr && count == 0)) return kOk;
+    if (n * h * w == 0 || count == 0) return kOk;
     const bool corners = (grid == kCorners) != mutant.is(kComposeOtherPixelGrid);
     const bool align = (align_corners != 0) != mutant.is(kComposeAlignCornersReversed);
     const std::unique_ptr<ComposePlace[]> places(new (std::nothrow) ComposePlace[w + h]);
@@ -129,7 +129,7 @@ extern "C" int eamfmeg_compose_cpu(std::uint8_t* out, const float* logits, const
                          occlusion,
                          make_axis(places.get(), w, columns, corners, align),
                          make_axis(places.get() + w, h, rows, corners, align)};
-    const ComposeWork work = tiles == nullptr ? ComposeWork{nullptr, n, h, w} : ComposeWork{tiles, count, tile, tile};
+    const ComposeWork work = count < 0 ? ComposeWork{nullptr, n, h, w} : ComposeWork{tiles, count, tile, tile};
     const std::int64_t items = work.squares * work.height;
     const int threads = team_for(items * work.width * kPixelWork);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)

@@ -85,9 +85,9 @@ NarrowCut cut_narrow(const View<char>& in, const std::int32_t* tiles, std::int64
                      std::int64_t units) {
     NarrowCut cut{};
     cut.tiles = tiles;
-    cut.squares = tiles == nullptr ? in.n : count;
-    cut.height = tiles == nullptr ? in.h : tile;
-    cut.width = tiles == nullptr ? in.w : tile;
+    cut.squares = count < 0 ? in.n : count;
+    cut.height = count < 0 ? in.h : tile;
+    cut.width = count < 0 ? in.w : tile;
     cut.units = units;
     cut.columns = std::min(cut.width, kRegionColumns);
     cut.pitch = divide_up(divide_up(cut.columns, kWidest) * kWidest + k - 1, 16) * 16;
@@ -145,12 +145,12 @@ int run_regions(float* out, const View<T>& in, const NarrowKernel& kernel, const
 #ifdef EAMFMEG_X86
         if constexpr (std::is_same_v<T, BFloat16>) {
             if (pairs) {
-                avx512bf16::narrow_any<kMostNarrowChannels>(out, in, kernel, region, planes, mutant);
+                avx512bf16::narrow_piece(out, in, kernel, region, planes, mutant);
                 continue;
             }
         }
 #endif
-        EAMFMEG_RUN(narrow_any<kMostNarrowChannels>(out, in, kernel, region, planes, mutant));
+        EAMFMEG_RUN(narrow_piece(out, in, kernel, region, planes, mutant));
     }
     static_cast<void>(pairs);
     return kOk;
@@ -193,7 +193,7 @@ extern "C" int eamfmeg_narrow_conv_cpu(float* out, const void* features, std::in
     if (o < 1 || o > kMostNarrowChannels) return kTooLarge;
     for (std::int64_t i = 0; bias != nullptr && i < o && !mutant.is(kNarrowBiasDropped); ++i)
         starts[i] = bias[mutant.is(kNarrowBiasOfTheFirst) ? 0 : i];
-    if (in.elements() == 0 || (tiles != nullptr && count == 0)) return kOk;
+    if (in.elements() == 0 || count == 0) return kOk;
     const NarrowKernel kernel{nullptr, starts, k, o};
     int status = kBadType;
     if (dtype == kFloat32) status = run<float>(out, in, packed, kernel, tiles, count, tile);

@@ -142,21 +142,20 @@ void copy_planes(const View<T>& in, const NarrowRegion& region, const NarrowPlan
     }
 }
 
-// All outputs of a region.
-template <int O, class T>
-void narrow_region(float* out, const View<T>& in, const NarrowKernel& kernel, const NarrowRegion& region,
+// All outputs of a region of a map of h x w pixels.
+template <int O>
+void narrow_region(float* out, std::int64_t h, std::int64_t w, const NarrowKernel& kernel, const NarrowRegion& region,
                    const NarrowPlanes& planes, Mutant mutant) {
     using Block = NarrowBlock<O>;
     float totals[Block::kRows * O * Block::kPixels];
     const int written = O - (mutant.is(kNarrowLastOutputChannelDropped) ? 1 : 0);
-    copy_planes(in, region, planes, kernel.k, mutant);
     for (std::int64_t y = 0; y < region.rows; y += Block::kRows) {
         const std::int64_t rows = std::min<std::int64_t>(region.rows - y, Block::kRows);
         for (std::int64_t x = 0; x < region.columns; x += Block::kPixels) {
             narrow_block<O>(totals, planes.at + y * planes.units * planes.pitch + x, planes, kernel, rows, mutant);
             const std::int64_t columns = std::min<std::int64_t>(region.columns - x, Block::kPixels);
             for (std::int64_t r = 0; r < rows; ++r) {
-                float* to = out + ((region.image * in.h + region.y + y + r) * in.w + region.x + x) * O;
+                float* to = out + ((region.image * h + region.y + y + r) * w + region.x + x) * O;
                 const float* from = totals + r * O * Block::kPixels;
                 for (std::int64_t i = 0; i < columns; ++i) {
                     for (int o = 0; o < written; ++o) to[i * O + o] = from[o * Block::kPixels + i];
@@ -166,14 +165,21 @@ void narrow_region(float* out, const View<T>& in, const NarrowKernel& kernel, co
     }
 }
 
-// The region's outputs for any number of channels from 1 to O.
-template <int O, class T>
-void narrow_any(float* out, const View<T>& in, const NarrowKernel& kernel, const NarrowRegion& region,
+// The same for any number of channels from 1 to O.
+template <int O>
+void narrow_any(float* out, std::int64_t h, std::int64_t w, const NarrowKernel& kernel, const NarrowRegion& region,
                 const NarrowPlanes& planes, Mutant mutant) {
     if constexpr (O > 1) {
-        if (kernel.o < O) return narrow_any<O - 1>(out, in, kernel, region, planes, mutant);
+        if (kernel.o < O) return narrow_any<O - 1>(out, h, w, kernel, region, planes, mutant);
     }
-    narrow_region<O>(out, in, kernel, region, planes, mutant);
+    narrow_region<O>(out, h, w, kernel, region, planes, mutant);
+}
+
+template <class T>
+void narrow_piece(float* out, const View<T>& in, const NarrowKernel& kernel, const NarrowRegion& region,
+                  const NarrowPlanes& planes, Mutant mutant) {
+    copy_planes(in, region, planes, kernel.k, mutant);
+    narrow_any<kMostNarrowChannels>(out, in.h, in.w, kernel, region, planes, mutant);
 }
 
 }  // namespace

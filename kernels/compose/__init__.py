@@ -29,8 +29,8 @@ def compose(
 ) -> Tensor:
     """Sigmoid of the logits, blended with the target's picture moved by the flow, grain over it, as 8-bit pixels.
 
-    Where the enlarged occlusion is 1 the picture shows, where it is 0 the prediction. Rounded halves up and clamped, NaN is
-    0, as `to_image`.
+    Where the enlarged occlusion is 1 the picture shows, where it is 0 the prediction. Rounded halves up and clamped,
+    NaN is 0, as `to_image`.
 
     Args:
         logits: `[B, H, W, 3]`, float32 or float64, any strides; only B may be 0.
@@ -49,9 +49,10 @@ def compose(
         InputError: grain without a picture.
 
     Convention:
-        flow is absolute, backward, (x, y) in [-1, 1], and is enlarged bilinearly: with "corners" as it is, with "centres"
-        its displacement, so that a flow at rest gives back the picture. The picture is sampled with Keys' cubic kernel
-        (a = -0.75), its border repeated; align_corners=False: -1 is the outer edge of its first pixel, True: the centre.
+        flow is absolute, backward, (x, y) in [-1, 1], and is enlarged bilinearly: with "corners" as it is, with
+        "centres" its displacement, so that a flow at rest gives back the picture. The picture is sampled with Keys'
+        cubic kernel (a = -0.75), its border repeated; align_corners=False: -1 is the outer edge of its first pixel,
+        True: its centre.
     """
     _check_pictures(logits, picture, grain)
     check_rank("flow", flow, "BhwX")

@@ -53,6 +53,6 @@ def compose_cpu(
         PIXEL_GRID[pixel_grid],
         int(align_corners),
         0 if tiles is None else tiles.data_ptr(),
-        0 if tiles is None else tiles.numel(),
+        -1 if tiles is None else tiles.numel(),
         tile,
     )

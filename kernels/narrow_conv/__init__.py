@@ -23,11 +23,11 @@ def narrow_conv(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
 
     Args:
         features: `[B, H, W, C]`, float32, bfloat16 or float64, any strides; only B may be 0.
-        weight: `[O, C, K, K]` with O <= 8 and K one of 1, 3, 5, 7, finite; bias: `[O]` or None; both float32, or float64
-            where features are. Beside bfloat16 features the weights are rounded to bfloat16, the bias is not.
+        weight: `[O, C, K, K]` with O <= 8 and K one of 1, 3, 5, 7, finite; bias: `[O]` or None; both float32, or
+            float64 where features are. Beside bfloat16 features the weights are rounded to it, the bias is not.
 
     Returns:
-        `[B, H, W, O]`, contiguous, float32 (float64 for float64): products of bfloat16 are exact there and summed in it.
+        `[B, H, W, O]`, contiguous, float32 (float64 for float64), which sums the exact products of bfloat16.
         Differentiable. On a GPU it is the vendor's convolution.
 
     Raises:

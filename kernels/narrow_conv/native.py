@@ -84,7 +84,7 @@ def narrow_conv_cpu(
         weight.shape[0],
         0 if bias is None else bias.data_ptr(),
         0 if tiles is None else tiles.data_ptr(),
-        0 if tiles is None else tiles.numel(),
+        -1 if tiles is None else tiles.numel(),
         tile,
         DTYPE[features.dtype],
     )

@@ -1,4 +1,4 @@
-"""Calls of narrow_conv: the network's last layer, every number of channels and kernel, and what could break a border."""
+"""Calls of narrow_conv: the network's last layer, every number of channels and kernel, and what can break a border."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def _call(*sizes: int, dtype: torch.dtype = torch.float32, biased: bool = True, 
     return features.to(dtype), weight.to(exact), bias
 
 
-def _not_finite(value: float, dtype: torch.dtype) -> _Args:
+def _not_finite(value: float, outer: int, dtype: torch.dtype) -> _Args:
     """Kernels of one sign: an infinity then meets no other, and no zero."""
-    features, weight, bias = _call(1, 9, 40, 3, 3, 5, dtype=dtype)
-    features[0, 2, 3, 1] = features[0, 0, 35, 0] = value
+    features, weight, bias = _call(1, 6, 35, 3, outer, 5, dtype=dtype)
+    features[0, 2, 3, 1] = features[0, 0, 30, 0] = value
     return features, weight.abs() + 0.01, bias
 
 
@@ -52,29 +52,24 @@ def _of_every_type() -> list[tuple[str, _Args, bool]]:
     cases: list[tuple[str, _Args, bool]] = []
     for dtype in _TYPES:
         name = str(dtype).removeprefix("torch.")
-        features, weight, bias = _call(2, 6, 9, 20, 3, 3, dtype=dtype, seed=3)
+        features, weight, bias = _call(2, 6, 9, 20, 6, 3, dtype=dtype, seed=3)
         loose = torch.empty(1 + features.numel(), dtype=dtype)[1:].view(features.shape).copy_(features)
         strided = features.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+        wide = _call(2, 6, 18, 20, 6, 3, dtype=dtype)[0]
         cases += [
-            (f"{name}, last layer of small", _call(1, 128, 128, 16, 3, 7, dtype=dtype), False),
-            (f"{name}, 70 channels", _call(1, 12, 40, 70, 3, 7, dtype=dtype), False),
+            (f"{name}, 16 to 3, 7x7", _call(1, 36, 72, 16, 3, 7, dtype=dtype), False),
+            (f"{name}, 70 channels", _call(1, 5, 34, 70, 5, 5, dtype=dtype), False),
             (f"{name}, 300 channels", _call(1, 3, 5, 300, 2, 3, dtype=dtype), True),
             (f"{name}, odd sizes", _call(2, 7, 37, 5, 3, 7, dtype=dtype), True),
-            (f"{name}, smaller than the kernel", _call(2, 2, 2, 3, 3, 7, dtype=dtype), True),
-            (f"{name}, larger than a region", _call(1, 35, 67, 3, 3, 3, dtype=dtype), False),
+            (f"{name}, smaller than the kernel", _call(2, 2, 2, 3, 4, 7, dtype=dtype), True),
             (f"{name}, permuted from NCHW", (strided, weight, bias), True),
-            (
-                f"{name}, every second column",
-                (_call(2, 6, 18, 20, 3, 3, dtype=dtype)[0][:, :, ::2], weight, bias),
-                True,
-            ),
+            (f"{name}, every second column", (wide[:, :, ::2], weight, bias), True),
             (f"{name}, expanded batch", (features[:1].expand(2, -1, -1, -1), weight, bias), True),
             (f"{name}, misaligned", (loose, weight, bias), True),
             (f"{name}, weight in channels-last", (features, weight.to(memory_format=torch.channels_last), bias), True),
-            (f"{name}, NaN", _not_finite(math.nan, dtype), True),
-            (f"{name}, infinity", _not_finite(math.inf, dtype), True),
-            (f"{name}, no pictures", _call(0, 4, 4, 3, 2, 3, dtype=dtype), True),
-            *((f"{name}, {o} out", _call(1, 9, 34, 4, o, 3, dtype=dtype, seed=o), True) for o in range(1, 9)),
+            (f"{name}, NaN", _not_finite(math.nan, 7, dtype), True),
+            (f"{name}, infinity", _not_finite(math.inf, 8, dtype), True),
+            (f"{name}, one pixel, one channel", _call(1, 1, 1, 1, 1, 1, dtype=dtype), True),
         ]
     return cases
 
@@ -83,12 +78,12 @@ def samples() -> list[Sample]:
     """Calls that must work."""
     features, weight, bias = _call(1, 4, 5, 3, 3, 5)
     cases: list[tuple[str, _Args, bool]] = [
-        ("64 to 3, 7x7", _call(1, 256, 256, 64, 3, 7), False),
+        ("64 to 3, 7x7", _call(1, 34, 70, 64, 3, 7), False),
         *_of_every_type(),
-        ("one pixel, one channel", _call(1, 1, 1, 1, 1, 1), True),
         ("one row", _call(2, 1, 19, 4, 5, 5), True),
         ("one column", _call(1, 19, 1, 4, 5, 5), True),
         ("no bias", _call(1, 3, 4, 16, 8, 3, biased=False), True),
+        ("no pictures", _call(0, 4, 4, 3, 2, 3), True),
         ("huge", (features * 1e30, weight, bias), True),
         ("one bias for all", (features, weight, torch.full((1,), 0.5).expand(3)), True),
         ("double", _call(2, 3, 5, 7, 3, 7, dtype=torch.float64), True),
@@ -97,7 +92,7 @@ def samples() -> list[Sample]:
 
 
 def sized(batch: int, height: int, width: int, channels: int, dtype: torch.dtype, seed: int) -> Sample:
-    """A call of the given size; kernel and output channels as the seed says. float16, which is refused, becomes float32."""
+    """A call of the given size, the rest as the seed says; float16, which is refused, becomes float32."""
     dtype = torch.float32 if dtype == torch.float16 else dtype
     sizes = (batch, height, width, channels, 1 + seed % 8, (1, 3, 5, 7)[seed % 4])
     return Sample(f"{sizes} {dtype}", _call(*sizes, dtype=dtype, biased=seed % 3 > 0, seed=seed))
@@ -105,7 +100,7 @@ def sized(batch: int, height: int, width: int, channels: int, dtype: torch.dtype
 
 def network() -> Sample:
     """The last layer of the full-size generator."""
-    return samples()[0]
+    return Sample("256x256, 64 to 3", _call(1, 256, 256, 64, 3, 7), tiny=False)
 
 
 def refusals() -> list[Refusal]:

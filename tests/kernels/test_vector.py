@@ -163,6 +163,14 @@ def test_16_bit_floats_both_ways(library: ctypes.CDLL, dtype: torch.dtype) -> No
     assert same.all(), (x[~same][:5], out[~same][:5], want[~same][:5])
 
 
+def test_transpose(library: ctypes.CDLL) -> None:
+    lanes = library.check_lanes()
+    x = torch.arange(3.0 * lanes * lanes).view(3, lanes, lanes)
+    out = torch.zeros_like(x)
+    library.check_transpose(*(ctypes.c_void_p(y.data_ptr()) for y in (out, x)), ctypes.c_int64(x.numel()))
+    assert torch.equal(out, x.transpose(1, 2))
+
+
 @pytest.mark.parametrize("level", _LEVELS)
 def test_part_of_a_vector_at_the_end_of_memory(path: Path, level: str) -> None:
     """In a process of its own: one element too far is a segmentation fault."""

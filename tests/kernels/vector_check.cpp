@@ -36,6 +36,10 @@ extern "C" void check_map(int what, float* out, const float* a, const float* b, 
     EAMFMEG_RUN(map(what, out, a, b, count));
 }
 
+extern "C" void check_transpose(float* out, const float* in, std::int64_t count) {
+    EAMFMEG_RUN(transposed(out, in, count));
+}
+
 extern "C" void check_widen(int half, float* out, const void* in, std::int64_t count) {
     if (half) {
         EAMFMEG_RUN(widened(out, static_cast<const Half*>(in), count));

@@ -27,6 +27,16 @@ inline void map(int what, float* out, const float* a, const float* b, std::int64
     }
 }
 
+// `count` is a multiple of the square of the lanes.
+inline void transposed(float* out, const float* in, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; i += Vf::kLanes * Vf::kLanes) {
+        Vf rows[Vf::kLanes];
+        for (int j = 0; j < Vf::kLanes; ++j) rows[j] = load(in + i + j * Vf::kLanes);
+        transpose(rows);
+        for (int j = 0; j < Vf::kLanes; ++j) store(out + i + j * Vf::kLanes, rows[j]);
+    }
+}
+
 template <class T>
 inline void widened(float* out, const T* in, std::int64_t count) {
     for (std::int64_t i = 0; i < count; i += Vf::kLanes) store(out + i, load(in + i));
