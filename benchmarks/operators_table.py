@@ -49,6 +49,8 @@ def _speed(cpu: dict[str, Any] | None) -> str:
 
 
 def _resources(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "none"
     shown = [row for row in rows if row["sm"] == _SHOWN]
     most = {key: max(row[key] for row in shown) for key in ("registers", "spilled", "shared")}
     tensor = ", tensor cores" if any(row["tensor_cores"] for row in shown) else ""
