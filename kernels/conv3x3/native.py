@@ -16,7 +16,7 @@ PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Numbers of csrc/conv3x3/conv3x3.h, and the longest strip of tiles.
 _FREQUENCIES, _PANEL, _WORDS, _LONGEST = 36, 32, 16, 14
 _LINE = 64
-_MOST_FLOATS = 5_500_000
+_MOST_FLOATS = 2_800_000
 
 
 def pack_conv3x3(weight: Tensor, products: str, lib: Any = None) -> Tensor:
