@@ -66,29 +66,36 @@ def speed(op: Op, threads: int) -> dict[str, Any]:
         for name, rival in rows.items():
             result["ratios"][f"{case}: {name}" if case else name] = round(rival.p50 / ours.p50, 2)
         if packed is not None:
-            result["ratios"]["eager, weights packed before"] = round(rows["eager"].p50 / packed.p50, 2)
+            plain = next(iter(rows))
+            name = f"{case}: {plain}" if case else plain
+            result["ratios"][f"{name}, weights packed before"] = round(rows[plain].p50 / packed.p50, 2)
     return result
 
 
 def cases(op: Op) -> dict[str, Sample]:
-    """What is timed: one call, or both modes of the attention."""
-    if op.name != "edge_attention":
+    """What is timed: one call, both modes of the attention, or both types of the convolution's products."""
+    modes = {"edge_attention": ("released", "edge-query"), "conv3x3": ("float32", "bfloat16")}
+    if op.name not in modes:
         return {"": op.network()}
-    from eamfmeg_fast.kernels.edge_attention.samples import network
-
-    return {mode: network(mode) for mode in ("released", "edge-query")}
+    module = importlib.import_module(f"eamfmeg_fast.kernels.{op.name}.samples")
+    return {mode: module.network(mode) for mode in modes[op.name]}
 
 
 def variants(op: Op, sample: Sample) -> dict[str, Callable[[], object]]:
     """Everything that is timed for one call of an operator."""
     layouts = {"NHWC": sample.args, "NCHW": tuple(map(_channels_first, sample.args))}
-    functions: dict[str, Callable[..., object]] = {"eager": op.reference}
+    plain = op.reference
+    if op.name == "conv3x3":
+        # The rival is a convolution by its definition, all of whose tensors have the products' type.
+        plain, kind = _convolution, getattr(torch, sample.args[-1])
+        layouts = {name: tuple(_converted(arg, kind) for arg in args) for name, args in layouts.items()}
+    functions: dict[str, Callable[..., object]] = {"eager": plain}
     torch._dynamo.reset()
-    functions["compiled"] = torch.compile(op.reference, dynamic=False)
+    functions["compiled"] = torch.compile(plain, dynamic=False)
     if op.name == "warp_occlude":
         functions["grid_sample and multiply"] = _grid_sample
     calls: dict[str, Callable[[], object]] = {"ours": lambda: op.public(*sample.args)}
-    if op.name == "upsample_conv":
+    if op.name in ("conv3x3", "upsample_conv"):
         calls["ours, packed"] = _packed(op, sample)
     for name, function in functions.items():
         for layout, args in layouts.items():
@@ -97,10 +104,30 @@ def variants(op: Op, sample: Sample) -> dict[str, Callable[[], object]]:
 
 
 def _packed(op: Op, sample: Sample) -> Callable[[], object]:
-    from eamfmeg_fast.kernels.upsample_conv import native
+    from eamfmeg_fast.kernels.conv3x3.native import pack_conv3x3
+    from eamfmeg_fast.kernels.upsample_conv.native import pack_phases
 
-    out, packed = op.fake(*sample.args), native.pack_phases(sample.args[1])
-    return lambda: native.upsample_conv_cpu(out, *sample.args, packed=packed)
+    weight, products = sample.args[1], sample.args[-1]
+    packed = pack_conv3x3(weight, products) if op.name == "conv3x3" else pack_phases(weight)
+    out, into = op.fake(*sample.args), op.rooms["cpu"].into
+    return lambda: into(out, *sample.args, packed=packed)
+
+
+def _convolution(
+    features: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    residual: torch.Tensor,
+    *others: object,
+) -> torch.Tensor:
+    x = torch.relu(features * scale + shift).permute(0, 3, 1, 2)
+    return torch.relu(F.conv2d(x, weight, bias, padding=1)).permute(0, 2, 3, 1) + residual
+
+
+def _converted(value: Any, kind: torch.dtype) -> Any:
+    return value.to(kind) if isinstance(value, torch.Tensor) else value
 
 
 def _grid_sample(features: torch.Tensor, flow: torch.Tensor, occlusion: torch.Tensor, align: bool) -> torch.Tensor:

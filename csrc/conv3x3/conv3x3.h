@@ -1,7 +1,7 @@
 // conv3x3: a 3x3 convolution by Winograd's minimal filtering F(4x4, 3x3): 36 products where the definition takes 144.
 //
 // Along one axis four outputs y are A^T ((G g) * (B^T d)) of six inputs d and a kernel g of three. The matrices come from
-// polynomials that are multiplied at the points 0, p, -p, q, -q and infinity, here p = 3/4 and q = 3/2: close enough to 1
+// polynomials that are multiplied at the points 0, p, -p, q, -q and infinity, here p = 5/8 and q = 3/2: close enough to 1
 // that powers stay small, and few bits, so that B^T and A^T are exact. In two dimensions both axes are treated so.
 #pragma once
 
@@ -32,7 +32,7 @@ enum Conv3x3Mutant {
 
 constexpr int kFrequencies = 36;
 // The interpolation points, and their squares and cubes.
-constexpr float kP = 0.75f, kP2 = kP * kP, kP3 = kP * kP2;
+constexpr float kP = 0.625f, kP2 = kP * kP, kP3 = kP * kP2;
 constexpr float kQ = 1.5f, kQ2 = kQ * kQ, kQ3 = kQ * kQ2;
 // Output channels that lie side by side in packed kernels and in their products.
 constexpr std::int64_t kConvPanel = 32;
@@ -69,9 +69,9 @@ extern "C" int eamfmeg_conv3x3_pack_cpu(void* packed, const float* weight, std::
                                         std::int64_t products);
 
 // Writes [n, h, w, o] from [n, h, w, c], both contiguous float32, and packed kernels. `bias` [o], `scale` and `shift` [c]
-// and `residual` [n, h, w, o] may be null; `residual` may be `out`. `tiles` (may be null): numbers of the `count` squares
-// of `side` pixels that are written. `scratch`: `floats` floats on a 64-byte boundary; the more, the more tiles at a time.
-// `plain` keeps away from the processor's own bfloat16 products.
+// and `residual` [n, h, w, o] may be null; `residual` may be `out`. `tiles`: the sorted numbers of `count` squares of
+// `side` pixels, which are written and nothing else; a `count` of -1 writes all. `scratch`: `floats` floats on a 64-byte
+// boundary; the more, the more tiles at a time. `plain` keeps away from the processor's own products of bfloat16.
 extern "C" int eamfmeg_conv3x3_cpu(float* out, const float* features, std::int64_t n, std::int64_t h, std::int64_t w,
                                    std::int64_t c, const void* packed, std::int64_t o, const float* bias,
                                    const float* scale, const float* shift, const float* residual, std::int64_t relu,

@@ -163,8 +163,10 @@ extern "C" int eamfmeg_conv3x3_cpu(float* out, const float* features, std::int64
     using namespace eamfmeg;
     if (products != kFloat32 && products != kBFloat16) return kBadType;
     const std::int64_t down = divide_up(h, 4), across = divide_up(w, 4), square = side / 4;
-    const std::int64_t all = tiles == nullptr ? n * down * across : count * square * square;
+    const std::int64_t all = count < 0 ? n * down * across : count * square * square;
     if (all == 0) return kOk;
+    // The list is sorted.
+    if (count > 0 && (tiles[0] < 0 || tiles[count - 1] >= n * (h / side) * (w / side))) return kTooLarge;
     Conv3x3 call{};
     call.features = features, call.scale = scale, call.shift = shift, call.residual = residual, call.out = out;
     call.mutant = current_mutant();

@@ -184,11 +184,12 @@ void run_tile(O* out, const View<T>& in, const Call& call, UpsampleTile tile, fl
     const bool pairs = call.products == kBFloat16;
     const bool small = pairs ? EAMFMEG_RUN_PAIRS(prepare<true>(tile, scratch, in, mutant))
                              : EAMFMEG_RUN(prepare<false>(tile, scratch, in, mutant));
-    // Minus infinity must be seen.
-    tile.relu = tile.relu && small;
+    // Without the kernels themselves nothing can be computed again. Minus infinity must be seen.
+    const bool again = !small && call.kernels.data != nullptr;
+    tile.relu = tile.relu && !again;
     pairs ? EAMFMEG_RUN_PAIRS(multiply_tile<true>(out, call.packed, call.bias, tile, scratch, mutant))
           : EAMFMEG_RUN(multiply_tile<false>(out, call.packed, call.bias, tile, scratch, mutant));
-    if (!small) repair(out, in, call, tile);
+    if (again) repair(out, in, call, tile);
 }
 
 template <class T, class O>

@@ -16,7 +16,7 @@ PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Numbers of csrc/conv3x3/conv3x3.h, and the longest strip of tiles.
 _FREQUENCIES, _PANEL, _WORDS, _LONGEST = 36, 32, 16, 14
 _LINE = 64
-_MOST_FLOATS = 5_500_000
+_MOST_FLOATS = 2_800_000
 
 
 def pack_conv3x3(weight: Tensor, products: str, lib: Any = None) -> Tensor:
@@ -105,43 +105,36 @@ def conv3x3_cpu(
         DtypeError: `packed` or `scratch` of another type.
     """
     kind = PRODUCTS[products]
-    batch, height, width, inner = features.shape
-    outer = weight.shape[0]
-    if packed is None:
-        packed = pack_conv3x3(weight, products, lib)
-    if packed.dtype != kind:
-        raise DtypeError(f"packed is {describe(packed)}", products, "Pack the kernels for these products.")
     _check_squares(tiles, tile, features)
-    if scratch is None:
-        floats = scratch_floats((batch, height, width), inner, outer, products)
-        scratch = torch.empty(floats, dtype=torch.float32, device="cpu")
-    if scratch.dtype != torch.float32:
-        raise DtypeError(f"scratch is {describe(scratch)}", "float32")
+    packed = _of_kind("packed", pack_conv3x3(weight, products, lib) if packed is None else packed, kind)
+    scratch = _of_kind("scratch", _room_for(features, weight, products) if scratch is None else scratch, torch.float32)
     skip = -scratch.data_ptr() % _LINE // 4
-    kept = [None if x is None else x.contiguous() for x in (features, bias, scale, shift, residual)]
-    features_at, bias_at, scale_at, shift_at, residual_at = (0 if x is None else x.data_ptr() for x in kept)
-    (lib or library("_C")).conv3x3_cpu(
-        out.data_ptr(),
-        features_at,
-        batch,
-        height,
-        width,
-        inner,
-        packed.data_ptr(),
-        outer,
-        bias_at,
-        scale_at,
-        shift_at,
-        residual_at,
-        int(relu),
-        DTYPE[kind],
-        0 if tiles is None else tiles.data_ptr(),
-        0 if tiles is None else tiles.numel(),
-        tile,
-        scratch.data_ptr() + 4 * skip,
-        scratch.numel() - skip,
-        int(not own_products),
+    # Named, so that copies live as long as the call.
+    features, others = (
+        features.contiguous(),
+        [x if x is None else x.contiguous() for x in (bias, scale, shift, residual)],
     )
+    maps = (out.data_ptr(), features.data_ptr(), *features.shape)
+    kernels = (packed.data_ptr(), weight.shape[0], *map(_address, others), int(relu), DTYPE[kind])
+    squares = (_address(tiles), -1 if tiles is None else tiles.numel(), tile)
+    memory = (scratch.data_ptr() + 4 * skip, scratch.numel() - skip)
+    (lib or library("_C")).conv3x3_cpu(*maps, *kernels, *squares, *memory, int(not own_products))
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _room_for(features: Tensor, weight: Tensor, products: str) -> Tensor:
+    batch, height, width, inner = features.shape
+    floats = scratch_floats((batch, height, width), inner, weight.shape[0], products)
+    return torch.empty(floats, dtype=torch.float32, device="cpu")
+
+
+def _of_kind(name: str, x: Tensor, kind: torch.dtype) -> Tensor:
+    if x.dtype != kind:
+        raise DtypeError(f"{name} is {describe(x)}", str(kind).removeprefix("torch."))
+    return x
 
 
 def _up(number: int, multiple: int) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 OUTPUTS = 4
 """Outputs of a tile along one axis; it sees two more inputs."""
-POINTS = (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2))
+POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
 """Interpolation points; the sixth is infinity."""
 
 

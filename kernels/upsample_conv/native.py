@@ -70,6 +70,7 @@ def upsample_conv_cpu(
     relu: bool = False,
     tiles: Tensor | None = None,
     tile: int = 0,
+    repair: bool = True,
 ) -> None:
     """Write the result into `out`, on the CPU. The caller has checked shapes and types.
 
@@ -83,6 +84,8 @@ def upsample_conv_cpu(
         relu: replace what is below zero by zero.
         tiles: int32 `[T]`, contiguous, sorted, unique: `(image * rows + row) * columns + column` of squares of `tile`
             input pixels a side, of which H and W are multiples. Only their outputs are written, with the same bits.
+        repair: compute again, by the definition, what sees an infinity. Without, it is some number that is none, and
+            only the shape of `weight` is read where there is `packed`.
     """
     if packed is None:
         packed = pack_phases(weight, lib=lib)
@@ -96,7 +99,7 @@ def upsample_conv_cpu(
         *features.stride(),
         packed.data_ptr(),
         DTYPE[packed.dtype],
-        weight.data_ptr(),
+        weight.data_ptr() if repair else 0,
         DTYPE[weight.dtype],
         weight.shape[0],
         *weight.stride(),

@@ -105,7 +105,7 @@ class Decoder:
         for i in range(config.down_blocks):
             name = f"generator.up_blocks.{i}"
             weight, bias = folded(parameters, f"{name}.conv", f"{name}.norm")
-            self._up.append(Upsampling(weight, bias, size=config.map_size << i, products=products))
+            self._up.append(Upsampling(weight, bias, products))
         self._weight, self._bias = folded(parameters, "generator.final")
         self._head = pack_narrow(self._weight, products)
 

@@ -32,7 +32,7 @@ class Hourglass:
         for i in range(config.num_blocks):
             block = f"{name}.decoder.up_blocks.{i}"
             weight, bias = folded(parameters, f"{block}.conv", f"{block}.norm")
-            self._up.append(Upsampling(weight, bias, size=size >> (config.num_blocks - i)))
+            self._up.append(Upsampling(weight, bias))
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, h, w, C]` to `[B, h, w, C']`, which stays valid until the next call."""
