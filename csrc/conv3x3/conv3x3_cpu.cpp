@@ -1,8 +1,8 @@
 // conv3x3 on the CPU. Versions: 1. three phases over a chunk of tiles: inputs, 36 matrix products, outputs.
 //
 // Kernels stream past once for each chunk, so a chunk is as large as the scratch allows. A frequency's tiles, kernels and
-// products stay in a core's second cache while they are multiplied. Threads share each phase out and wait for one another
-// between them; every sum is taken by one thread, over the channels in order.
+// products stay in a core's second cache while they are multiplied. Every sum is taken by one thread, over the channels in
+// order.
 #include "common/half.h"
 #include "common/threads.h"
 #include "conv3x3/conv3x3.h"
@@ -106,37 +106,56 @@ int pack(T* packed, const float* weight, std::int64_t o, std::int64_t c, Mutant 
     return kOk;
 }
 
+// With so many tiles for each, threads take tiles of their own and wait for nobody. With fewer, they share every phase, so
+// that each reads only its part of the kernels.
+constexpr std::int64_t kOwnTiles = 48;
+
 template <class T>
-void run_chunk(const Conv3x3& call, const Conv3x3Chunk& chunk, bool own, int me, int of) {
+void run_chunk(const Conv3x3& call, const Conv3x3Chunk& chunk, bool pairs, bool apart) {
+    const int me = apart ? 0 : member(), of = apart ? 1 : team();
     for (int phase = 0; phase < 3; ++phase) {
-        EAMFMEG_RUN_PAIRS(own, conv3x3_phase<T>(call, chunk, phase, me, of));
+        EAMFMEG_RUN_PAIRS(pairs, conv3x3_phase<T>(call, chunk, phase, me, of));
+        if (!apart) {
 #pragma omp barrier
+        }
+    }
+}
+
+// Tiles from `first` to `last`, at most `most` at a time.
+template <class T>
+void run_tiles(const Conv3x3& call, std::int64_t first, std::int64_t last, float* memory, std::int64_t most, bool pairs,
+               bool apart) {
+    constexpr std::int64_t kPer = sizeof(float) / sizeof(T);
+    const std::int64_t each = EAMFMEG_RUN_PAIRS(pairs, conv3x3_strip<T>());
+    const std::int64_t tiles = last - first, chunks = divide_up(tiles, most);
+    const std::int64_t v_step = step_of(divide_up(most, each) * each * call.lines * kWords);
+    for (std::int64_t i = 0; i < chunks; ++i) {
+        Conv3x3Chunk chunk{};
+        chunk.first = first + tiles * i / chunks;
+        chunk.tiles = first + tiles * (i + 1) / chunks - chunk.first;
+        chunk.v_step = v_step * kPer;
+        chunk.m_step = step_of(most * call.panels * kConvPanel);
+        chunk.v = memory;
+        chunk.m = memory + kFrequencies * v_step;
+        run_chunk<T>(call, chunk, pairs, apart);
     }
 }
 
 template <class T>
-int run(const Conv3x3& call, std::int64_t tiles, float* scratch, std::int64_t floats, bool own) {
-    constexpr std::int64_t kPer = sizeof(float) / sizeof(T);
-    const std::int64_t each = EAMFMEG_RUN_PAIRS(own, conv3x3_strip<T>());
-    // A whole number of strips fits; what is left over is the two odd lines of each frequency.
+int run(const Conv3x3& call, std::int64_t tiles, float* scratch, std::int64_t floats, bool pairs) {
+    const std::int64_t each = EAMFMEG_RUN_PAIRS(pairs, conv3x3_strip<T>());
     const std::int64_t strip = each * (call.lines * kWords + call.panels * kConvPanel);
-    const std::int64_t strips = (floats / kFrequencies - 2 * kWords) / strip;
-    if (strips < 1) return kTooLarge;
-    const std::int64_t most = std::min(strips * each, tiles), chunks = divide_up(tiles, most);
-    const std::int64_t v_step = step_of(divide_up(most, each) * each * call.lines * kWords);
     const int threads = team_for(tiles * kFrequencies * call.c * call.o);
+    // A whole number of strips fits; what is left over is the two odd lines of each frequency.
+    const auto strips_in = [&](std::int64_t share) { return (share / kFrequencies - 2 * kWords) / strip; };
+    const std::int64_t share = floats / threads / kWords * kWords;
+    const bool apart = tiles >= threads * kOwnTiles && strips_in(share) > 0;
+    const std::int64_t most = std::min(strips_in(apart ? share : floats) * each, tiles);
+    if (most < 1) return kTooLarge;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        for (std::int64_t i = 0; i < chunks; ++i) {
-            Conv3x3Chunk chunk{};
-            chunk.first = tiles * i / chunks;
-            chunk.tiles = tiles * (i + 1) / chunks - chunk.first;
-            chunk.v_step = v_step * kPer;
-            chunk.m_step = step_of(most * call.panels * kConvPanel);
-            chunk.v = scratch;
-            chunk.m = scratch + kFrequencies * v_step;
-            run_chunk<T>(call, chunk, own, member(), team());
-        }
+        const std::int64_t me = apart ? member() : 0, of = apart ? team() : 1;
+        run_tiles<T>(call, tiles * me / of, tiles * (me + 1) / of, scratch + me * share, most, pairs, apart);
     }
     if (call.mutant.is(kConvOneBeyondTheEnd)) call.out[call.n * call.h * call.w * call.o] = 0.0f;
     return kOk;
