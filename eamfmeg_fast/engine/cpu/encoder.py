@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.engine.cpu.convolution import Convolution
+from eamfmeg_fast.engine.cpu.workspace import give_back
 from eamfmeg_fast.engine.folding import folded
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import Projections
@@ -44,10 +45,10 @@ class Encoder:
         In strips: the first maps of a whole picture would be the largest memory that the engine ever needs.
         """
         scale = 2**self.config.down_blocks
-        strips = [
-            self._strip(picture, top, min(top + _STRIP, picture.shape[1] // scale), scale)
-            for top in range(0, picture.shape[1] // scale, _STRIP)
-        ]
+        height, strips = picture.shape[1] // scale, []
+        for top in range(0, height, _STRIP):
+            strips.append(self._strip(picture, top, min(top + _STRIP, height), scale))
+            give_back()
         return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
 
     def _strip(self, picture: Tensor, top: int, bottom: int, scale: int) -> Tensor:

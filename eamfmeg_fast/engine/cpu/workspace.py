@@ -11,8 +11,10 @@ from torch import Tensor
 
 
 class Workspace:
-    """Buffers by name. Whoever asks for the same name gets the same memory, so what is needed at different times of a
-    frame can share it."""
+    """Buffers by name.
+
+    Whoever asks for the same name gets the same memory: what is needed at different times of a frame can share it.
+    """
 
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
@@ -34,7 +36,7 @@ class Workspace:
 
 
 def give_back() -> None:
-    """Hand memory that was freed back to the system, where the C library keeps it: after much was packed, it is much."""
+    """Hand memory that was freed back to the system, where the C library keeps it: after packing that is much."""
     trim = _trim()
     if trim is not None:
         trim(0)
