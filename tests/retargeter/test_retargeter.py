@@ -138,7 +138,7 @@ def test_the_trace_has_the_stages(fresh: Retargeter, target: np.ndarray, frames:
     assert {"kp_target", "kp_moved", "mask", "flow", "occlusion", "edge_map", "prediction"} <= set(trace)
     image = np.floor(trace["prediction"][0].transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)
     drawn = list(fresh(target, [frames[0], frames[2]]))
-    assert (image == drawn[1].image).all()
+    assert np.abs(image.astype(int) - drawn[1].image).max() <= 2
 
 
 @pytest.mark.parametrize(("on_lost", "kept"), [("hold", [0, 1, 2, 3]), ("skip", [0, 1, 3]), ("stop", [0, 1])])

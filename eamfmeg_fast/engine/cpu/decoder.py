@@ -22,6 +22,9 @@ from eamfmeg_fast.network.layers import to_nhwc
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+_MOST_SCRATCH = 2 << 20
+"""Floats for the tiles that a convolution works on at a time: more of them gain nothing."""
+
 
 class Attention:
     """EIMHSA on maps that were projected before the warp."""
@@ -71,7 +74,7 @@ class Residual:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
         channels = x.shape[3]
         floats = scratch_floats((x.shape[0], x.shape[1], x.shape[2]), channels, channels, self._products)
-        scratch = self._workspace.buffer("odd", (floats,))
+        scratch = self._workspace.buffer("odd", (min(floats, _MOST_SCRATCH),))
         part: dict[str, Any] = {"tiles": tiles, "tile": tile, "scratch": scratch}
         (weight, bias, packed), (weight2, bias2, packed2) = self._convs
         conv3x3_cpu(

@@ -16,7 +16,7 @@ from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 _STRIP = 16
 """Rows of features that are computed at a time."""
 _REACH = 2
-"""Rows of features beyond a strip whose pixels it sees: 3 from the first convolution, then (3 + 1) / 2, (2 + 1) / 2..."""
+"""Rows of features beyond a strip that it sees: 3 after the first convolution, then (3 + 1) / 2, (2 + 1) / 2..."""
 
 
 class Encoder:
