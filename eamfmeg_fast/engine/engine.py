@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
 from eamfmeg_fast.engine.cpu import CpuBackend
+from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
@@ -46,9 +49,9 @@ class Engine:
         network: with its weights, or a place to read them from one by one (`Parameters`), which needs less memory. A
             network that is changed later has no effect on what was packed.
         device: "auto", "cpu" or "cuda".
-        precision: of the decoder: "auto", "fp32", "bf16" or "fp64" (everything). Keypoints, Jacobians and flow are
-            never computed in less than float32.
-        backend: "auto", "cpu" or "reference".
+        precision: of the decoder: "auto", "fp32", "bf16", "fp16" or "fp64" (everything). Keypoints, Jacobians and flow
+            are never computed in less than float32.
+        backend: "auto", "cpu", "cuda" or "reference".
 
     Raises:
         OptionError: no such precision or backend. BackendError: it cannot run here.
@@ -62,12 +65,17 @@ class Engine:
         precision: str = "auto",
         backend: str = "auto",
     ) -> None:
-        self.plan = choose_backend(backend, device, precision)
+        self._plan = choose_backend(backend, device, precision)
         self._parameters = NetworkParameters(network) if isinstance(network, Network) else network
         self.config = self._parameters.config
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
         self._backend = self._build()
+
+    @property
+    def plan(self) -> Plan:
+        """What runs; a backend that had to change its mind says so here."""
+        return getattr(self._backend, "plan", self._plan)
 
     @cached_property
     def network(self) -> Network:
@@ -190,10 +198,19 @@ class Engine:
         return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
 
     def _build(self) -> Backend:
-        if self.plan.backend == "reference":
-            return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
+        if self._plan.backend == "cuda":
+            try:
+                with torch.inference_mode():
+                    return CudaBackend(self._parameters, self._plan)
+            except Exception as error:  # whatever a driver or a kernel's compiler raises, the reference may still run
+                why = f"backend 'cuda' failed with {type(error).__name__}: {str(error)[:300]}"
+                warnings.warn(f"the reference network runs instead: {why}", RuntimeWarning, stacklevel=3)
+                reason = f"the reference network on {self._plan.device}, since {why}; everything in fp32"
+                self._plan = replace(self._plan, backend="reference", decoder="fp32", reason=reason)
+        if self._plan.backend == "reference":
+            return ReferenceBackend(self._parameters.network(), self._plan.device, self._plan.dtype)
         with torch.inference_mode():
-            return CpuBackend(self._parameters, self.plan)
+            return CpuBackend(self._parameters, self._plan)
 
     def _hull_scale(self, target: Keypoints, initial: Keypoints) -> Tensor:
         """Kept from frame to frame: it depends on what does not change within a clip."""

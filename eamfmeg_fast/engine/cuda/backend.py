@@ -1,0 +1,146 @@
+"""One network on one CUDA device; on the CPU the same arithmetic, for tests."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from eamfmeg_fast.engine.backends import Plan
+from eamfmeg_fast.engine.cuda.program import Program, Programs
+from eamfmeg_fast.engine.cuda.shell import CudaShell, HostShell, Shell
+from eamfmeg_fast.engine.cuda.steps import Steps
+from eamfmeg_fast.engine.cuda.target import TargetMaps, maps_of
+from eamfmeg_fast.engine.parameters import Parameters
+from eamfmeg_fast.engine.state import Drawn, TargetState
+from eamfmeg_fast.network import Keypoints
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class CudaBackend:
+    """Runs a network by programs that are captured once for each shape; see `engine.backends.Backend`.
+
+    A decoder in float16 is watched: what outgrows the type raises a flag that comes down with the picture. The frame is
+    then drawn again with a wider decoder, which also draws all that follow.
+
+    Args:
+        plan: its device may be the CPU; there is no graph then.
+        shell: what the device is spoken to by; None: the one for the plan's device.
+
+    Attributes:
+        plan: as given, with what has become known since in its reason.
+    """
+
+    def __init__(self, parameters: Parameters, plan: Plan, shell: Shell | None = None) -> None:
+        self.config, self._asked = parameters.config, plan
+        on_gpu = plan.device.type == "cuda"
+        self.shell: Shell = shell or (CudaShell(plan.device) if on_gpu else HostShell())
+        types = [_TYPES[plan.decoder]]
+        if plan.decoder == "fp16":
+            wide = not on_gpu or torch.cuda.get_device_capability(plan.device) >= (8, 0)
+            types.append(torch.bfloat16 if wide else torch.float32)
+        with self.shell.exact():
+            self.steps = Steps(parameters, plan.device, tuple(types))
+        self._programs = Programs()
+        self._decoder = 0
+        if not self.steps.decoders[0].finite and len(types) > 1:
+            self._widen("a weight outgrew it")
+        if on_gpu:
+            # What cannot run here has to fail now and not at the first frame.
+            size = self.config.size
+            blank = torch.arange(size * size * 3, device=plan.device).remainder(251).to(torch.uint8)
+            self.prepare(blank.view(1, size, size, 3))
+
+    @property
+    def plan(self) -> Plan:
+        """What runs, as far as it is known."""
+        decoder = next(word for word, dtype in _TYPES.items() if dtype == self.dtype)
+        reason = self._asked.reason
+        if decoder != self._asked.decoder:
+            reason += f", which was too narrow, so the decoder is in {decoder}"
+        if self._asked.device.type == "cuda":
+            why = self.shell.why_no_graphs
+            reason += f"; without CUDA graphs, since {why}" if why else "; by CUDA graphs"
+        return replace(self._asked, decoder=decoder, reason=reason)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the decoder computes in."""
+        return self.steps.decoders[self._decoder].dtype
+
+    def prepare(self, pictures: Tensor) -> TargetState:
+        """All that depends on the targets alone; uint8 `[B, H, W, 3]`.
+
+        Each target is drawn once as it stands: that is when a type that is too narrow shows first.
+        """
+        with self.shell.enter(), self.shell.exact():
+            on_device = pictures.to(self._asked.device)
+            state = self.steps.prepare(on_device, self.dtype)
+            self.draw(state, state.keypoints)
+            if state.features.dtype != self.dtype:
+                state = self.steps.prepare(on_device, self.dtype)
+        return state
+
+    def detect(self, frames: Tensor) -> Keypoints:
+        """Keypoints and Jacobians of uint8 `[B, H, W, 3]`."""
+        with self.shell.enter():
+            key = ("detect", frames.shape[0])
+            program = self._programs.get(key, lambda: self._program(self.steps.detect, {"frames": frames}))
+            program.load("frames", None, {"frames": frames})
+            return Keypoints(*(x.clone() for x in program.run()))
+
+    def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
+        """The targets of `state`, one or as many as `moved` has, at the moved keypoints; pictures on the host."""
+        with self.shell.enter():
+            images, flag, flow, occlusion = self._drawn(state, moved)
+            if self._too_narrow(flag):
+                images, flag, flow, occlusion = self._drawn(state, moved)
+            return Drawn(images, flow, occlusion[:, None])
+
+    def _drawn(self, state: TargetState, moved: Keypoints) -> tuple[Tensor, ...]:
+        maps, decoder = maps_of(state, self.config.skip), self._decoder
+
+        def step(moved_kp: Tensor, moved_jacobian: Tensor, **target: Tensor) -> tuple[Tensor, ...]:
+            return self.steps.draw(decoder, Keypoints(moved_kp, moved_jacobian), _maps(target))
+
+        points = {"moved_kp": moved.kp, "moved_jacobian": moved.jacobian}
+        shapes = self._typed(maps.named()) | points
+        key = ("draw", decoder, moved.kp.shape[0], maps.target_kp.shape[0])
+        program = self._programs.get(key, lambda: self._program(step, shapes))
+        program.load("state", state, maps.named())
+        program.load("moved", None, points)
+        images, flow, occlusion, flag = program.run()
+        flow, occlusion = flow.clone(), occlusion.clone()
+        return *program.fetch((images, flag)), flow, occlusion
+
+    def _too_narrow(self, flag: Tensor) -> bool:
+        """Go on with the wider decoder if a flag on the host is raised; whether the frame is to be drawn again."""
+        raised = bool(flag.item()) and self._decoder + 1 < len(self.steps.decoders)
+        if raised:
+            self._widen("an activation outgrew it")
+        return raised
+
+    def _widen(self, why: str) -> None:
+        narrow = self.dtype
+        self._decoder += 1
+        words = f"the decoder goes on in {self.dtype}: {narrow} is too narrow for these weights ({why})"
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
+
+    def _typed(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps in the decoder's type where they are the decoder's, whatever they were prepared in."""
+        decoders = ("features", "query", "key", "value")
+        return {name: x.to(self.dtype) if name in decoders else x for name, x in maps.items()}
+
+    def _program(self, step: object, shapes: dict[str, Tensor]) -> Program:
+        placed = {name: x.to(self._asked.device) for name, x in shapes.items()}
+        return Program(step, placed, self.shell, self._warm)  # type: ignore[arg-type]
+
+    def _warm(self, trying: bool) -> None:
+        self.steps.tuner.stopwatch = self.shell.stopwatch() if trying else None
+
+
+def _maps(given: dict[str, Tensor]) -> TargetMaps:
+    return TargetMaps(**{name: given.get(name) for name in TargetMaps._fields})  # type: ignore[arg-type]
