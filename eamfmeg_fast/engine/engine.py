@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,6 +19,7 @@ from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
+from eamfmeg_fast.engine.streaming import Pipe, PlainPipe, factor_of, pump
 from eamfmeg_fast.engine.tracing import trace
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.network import Keypoints, Network, move
@@ -153,6 +154,60 @@ class Engine:
             )
             for i in range(count)
         ]
+
+    def stream(
+        self,
+        state: TargetState,
+        initial: Keypoints,
+        frames: Iterable[Picture],
+        *,
+        motion: str = "relative",
+        gain: float | None = None,
+        batch: int = 1,
+        ahead: int = 1,
+    ) -> Iterator[Picture]:
+        """The pictures of `detect` and `step` for frame after frame, faster where a backend can overlap them.
+
+        Args:
+            state: of one target, or of several with `batch` 1: each frame then gives `[N, H, W, 3]`.
+            batch: frames that are computed together.
+            ahead: batches that are begun before the first one's pictures are waited for; 0: the least delay.
+
+        Raises:
+            OptionError: no such motion. ShapeError: several targets with several frames at once.
+        """
+        targets = state.keypoints.kp.shape[0]
+        if motion not in MOTIONS:
+            raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
+        if targets > 1 and batch > 1:
+            raise ShapeError(f"{targets} targets and {batch} frames at once", "one of the two")
+
+        def make() -> Pipe:
+            return self._pipe(state, initial, motion, gain, batch, ahead + 1)
+
+        return pump(make, frames, self._batch, self._locked, batch=batch, ahead=ahead, targets=targets)
+
+    @_exact
+    def _locked(self, call: Callable[[], R]) -> R:
+        return call()
+
+    def _pipe(
+        self, state: TargetState, initial: Keypoints, motion: str, gain: float | None, batch: int, depth: int
+    ) -> Pipe:
+        make = getattr(self._backend, "pipe", None)
+        if make is not None:
+            scale = self._hull_scale(state.keypoints, initial) if self.config.adapt_scale else None
+            factor = factor_of(self.config.gain if gain is None else gain, scale, state.keypoints.kp)
+            pipe: Pipe = make(state, initial if motion == "relative" else None, factor, batch, depth)
+            return pipe
+
+        def draw(frames: Tensor) -> Tensor:
+            driving = self._backend.detect(frames)
+            moved = self.moved(state.keypoints, initial, driving, motion=motion, gain=gain)
+            count = max(frames.shape[0], state.keypoints.kp.shape[0])
+            return self._backend.draw(state, Keypoints(*(x.expand(count, *x.shape[1:]) for x in moved))).images
+
+        return PlainPipe(draw)
 
     def moved(
         self, target: Keypoints, initial: Keypoints, driving: Keypoints, *, motion: str, gain: float | None

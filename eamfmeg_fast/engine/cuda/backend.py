@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Plan
+from eamfmeg_fast.engine.cuda.pipeline import Pipeline
 from eamfmeg_fast.engine.cuda.program import Program, Programs
 from eamfmeg_fast.engine.cuda.shell import CudaShell, HostShell, Shell
 from eamfmeg_fast.engine.cuda.steps import Steps
@@ -67,6 +68,11 @@ class CudaBackend:
         return replace(self._asked, decoder=decoder, reason=reason)
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._asked.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """What the decoder computes in."""
         return self.steps.decoders[self._decoder].dtype
@@ -96,7 +102,7 @@ class CudaBackend:
         """The targets of `state`, one or as many as `moved` has, at the moved keypoints; pictures on the host."""
         with self.shell.enter():
             images, flag, flow, occlusion = self._drawn(state, moved)
-            if self._too_narrow(flag):
+            if self.too_narrow(flag):
                 images, flag, flow, occlusion = self._drawn(state, moved)
             return Drawn(images, flow, occlusion[:, None])
 
@@ -116,7 +122,29 @@ class CudaBackend:
         flow, occlusion = flow.clone(), occlusion.clone()
         return *program.fetch((images, flag)), flow, occlusion
 
-    def _too_narrow(self, flag: Tensor) -> bool:
+    def pipe(self, state: TargetState, initial: Keypoints | None, factor: Tensor, batch: int, depth: int) -> Pipeline:
+        """For many driving frames; arguments as `Pipeline`."""
+        return Pipeline(self, state, initial, factor, batch, depth)
+
+    def frame_program(self, state: TargetState, initial: Keypoints | None, factor: Tensor, frames: Tensor) -> Program:
+        """The whole step from `frames` to pictures, as `Steps.frame`, loaded with all but the frames."""
+        maps, decoder = maps_of(state, self.config.skip), self._decoder
+
+        def step(frames: Tensor, factor: Tensor, **rest: Tensor) -> tuple[Tensor, ...]:
+            kp = rest.pop("initial_kp", None)
+            start = None if kp is None else Keypoints(kp, rest.pop("initial_jacobian"))
+            return self.steps.frame(decoder, frames, start, factor, _maps(rest))
+
+        points = {} if initial is None else {"initial_kp": initial.kp, "initial_jacobian": initial.jacobian}
+        shapes = self._typed(maps.named()) | points | {"frames": frames, "factor": factor}
+        key = ("frame", decoder, *((name, x.shape) for name, x in shapes.items()))
+        program = self._programs.get(key, lambda: self._program(step, shapes))
+        program.load("state", state, maps.named())
+        program.load("initial", initial, points)
+        program.load("factor", factor, {"factor": factor})
+        return program
+
+    def too_narrow(self, flag: Tensor) -> bool:
         """Go on with the wider decoder if a flag on the host is raised; whether the frame is to be drawn again."""
         raised = bool(flag.item()) and self._decoder + 1 < len(self.steps.decoders)
         if raised:

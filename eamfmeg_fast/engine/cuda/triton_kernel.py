@@ -1,4 +1,4 @@
-"""What follows a convolution, in Triton: bias, residual, ReLU, the next block's norm and 2x2 means, in one pass each."""
+"""What follows a convolution, in Triton: bias, residual, ReLU, the next norm, 2x2 means; one pass each."""
 
 from __future__ import annotations
 
