@@ -95,8 +95,7 @@ class Decoder:
             for side in (config.map_size, config.size)
         ]
         convolutions = [conv for block in self._residuals for conv in (block.conv1, block.conv2)]
-        weights = [conv.weight for conv in (*convolutions, self._head)] + [up.weight for up in self._up]
-        self.finite = all(bool(torch.isfinite(x).all()) for x in weights)
+        self.finite = all(layer.fits for layer in (*convolutions, *self._up, self._head))
 
     def draw(self, maps: TargetMaps, motion: Motion, flag: Tensor) -> Tensor:
         """The pictures, uint8 `[B, H, W, 3]`.

@@ -33,10 +33,14 @@ class Convolution:
     Args:
         weight: `[O, C, k, k]`; bias: `[O]`; float32.
         padding: zeros around the map.
+
+    Attributes:
+        fits: whether all weights are within what the type holds.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, padding: int, place: Place) -> None:
         self.padding = padding
+        self.fits = bool((weight.abs() <= torch.finfo(place.dtype).max).all())
         self.weight = weight.to(place.device, place.dtype).contiguous(memory_format=torch.channels_last)
         self.bias = bias.to(place.device, torch.float32).clone()
 
@@ -58,7 +62,7 @@ class Upsampling:
         self._convolution = Convolution(weight, bias, padding=1, place=place)
         self._plain = weight.to(place.device, place.dtype).contiguous()
         self._folded: Tensor | None = None
-        self.weight, self.bias = self._convolution.weight, self._convolution.bias
+        self.bias, self.fits = self._convolution.bias, self._convolution.fits
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, h, w, C]` to `[B, 2 h, 2 w, O]`, contiguous, without the bias."""
