@@ -101,8 +101,9 @@ class CudaBackend:
     def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
         """The targets of `state`, one or as many as `moved` has, at the moved keypoints; pictures on the host."""
         with self.shell.enter():
+            decoder = self._decoder
             images, flag, flow, occlusion = self._drawn(state, moved)
-            if self.too_narrow(flag):
+            if self.too_narrow(flag, decoder):
                 images, flag, flow, occlusion = self._drawn(state, moved)
             return Drawn(images, flow, occlusion[:, None])
 
@@ -144,10 +145,19 @@ class CudaBackend:
         program.load("factor", factor, {"factor": factor})
         return program
 
-    def too_narrow(self, flag: Tensor) -> bool:
-        """Go on with the wider decoder if a flag on the host is raised; whether the frame is to be drawn again."""
-        raised = bool(flag.item()) and self._decoder + 1 < len(self.steps.decoders)
-        if raised:
+    @property
+    def decoder(self) -> int:
+        """The number of the decoder that draws."""
+        return self._decoder
+
+    def too_narrow(self, flag: Tensor, decoder: int) -> bool:
+        """Whether a frame that `decoder` drew is to be drawn again; a wider decoder is then in place.
+
+        Args:
+            flag: as it came down with the frame.
+        """
+        raised = bool(flag.item()) and decoder + 1 < len(self.steps.decoders)
+        if raised and decoder == self._decoder:
             self._widen("an activation outgrew it")
         return raised
 

@@ -25,6 +25,7 @@ class _Slot:
     host_out: tuple[Tensor, ...] = ()
     taken: Any = None
     downloaded: Any = None
+    decoder: int = 0
 
 
 class Pipeline:
@@ -86,7 +87,7 @@ class Pipeline:
         slot = self._slots[self._got % len(self._slots)]
         self._shell.synchronize(slot.downloaded)
         images, flag = slot.host_out
-        if self._backend.too_narrow(flag):
+        if self._backend.too_narrow(flag, slot.decoder):
             with self._shell.enter():
                 results = self._run(slot)
                 images, flag = (x.cpu() for x in results)
@@ -100,6 +101,7 @@ class Pipeline:
                 self._shell.synchronize(slot.downloaded)
 
     def _run(self, slot: _Slot) -> tuple[Tensor, ...]:
+        slot.decoder = self._backend.decoder
         program = self._backend.frame_program(self._state, self._initial, self._factor, slot.device_in)
         program.load("frames", None, {"frames": slot.device_in})
         slot.taken = self._shell.mark()
