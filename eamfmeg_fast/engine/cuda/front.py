@@ -13,7 +13,6 @@ from eamfmeg_fast.engine.folding import joined
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
 from eamfmeg_fast.kernels.dense_motion import dense_motion
-from eamfmeg_fast.kernels.geometry import affine_of
 from eamfmeg_fast.kernels.soft_argmax import soft_argmax
 from eamfmeg_fast.kernels.sparse_motion import sparse_motion
 from eamfmeg_fast.network import Keypoints
@@ -72,10 +71,9 @@ class MotionFinder:
         weight, bias = joined(parameters, f"{name}.mask", f"{name}.occlusion")
         self._heads = Convolution(weight, bias, padding=config.mask_kernel // 2, place=place)
 
-    def find(self, thumbnail: Tensor, target: Keypoints, moved: Keypoints) -> Motion:
-        """From the target's thumbnail `[B, h, w, 3]` and keypoints to the driving ones."""
+    def find(self, thumbnail: Tensor, target: Keypoints, moved: Keypoints, affine: Tensor) -> Motion:
+        """From the target's thumbnail `[B, h, w, 3]` to the motion of its moved keypoints; `relative.moved_by`."""
         config, count = self.config, self.config.num_kp + 1
-        affine = affine_of(target.kp, target.jacobian, moved.kp, moved.jacobian)
         inputs = sparse_motion(
             thumbnail, target.kp, moved.kp, affine, config.kp_variance, config.pixel_grid, config.align_corners
         )

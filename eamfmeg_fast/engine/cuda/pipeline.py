@@ -23,7 +23,6 @@ class _Slot:
     device_in: Tensor
     device_out: tuple[Tensor, ...] = ()
     host_out: tuple[Tensor, ...] = ()
-    taken: Any = None
     downloaded: Any = None
     decoder: int = 0
 
@@ -59,11 +58,11 @@ class Pipeline:
     def submit(self, frames: Tensor) -> None:
         """Send uint8 `[B, H, W, 3]` on its way; at most `depth` more often than `collect`."""
         shell, slot = self._shell, self._slots[self._sent % len(self._slots)]
+        # Whoever collected what was here before has waited for all that was done with it.
         slot.host_in.copy_(frames)
         with shell.on("up"):
             # The slot's memory was made in another stream.
             shell.wait(self._begin)
-            shell.wait(slot.taken)
             slot.device_in.copy_(slot.host_in, non_blocking=True)
             uploaded = shell.mark()
         with shell.enter():
@@ -104,6 +103,5 @@ class Pipeline:
         slot.decoder = self._backend.decoder
         program = self._backend.frame_program(self._state, self._initial, self._factor, slot.device_in)
         program.load("frames", None, {"frames": slot.device_in})
-        slot.taken = self._shell.mark()
         images, _, _, flag, *_ = program.run()
         return images, flag

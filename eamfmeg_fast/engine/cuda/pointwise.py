@@ -34,8 +34,8 @@ def settle(
         `out`.
     """
     out = x if out is None else out
-    if _in_triton(x.device.type):
-        _kernels().settle_triton(x, bias, add, None, out, None, flag, relu)
+    if in_triton(x.device.type):
+        kernels().settle_triton(x, bias, add, None, out, None, flag, relu)
         return out
     value = _sum(x, bias, add, flag)
     return out.copy_(value.relu() if relu else value)
@@ -51,8 +51,8 @@ def settle_and_norm(
     """
     hidden = torch.empty_like(x)
     same = bias is None and add is None
-    if _in_triton(x.device.type):
-        _kernels().settle_triton(x, bias, add, norm, None if same else x, hidden, flag, False)
+    if in_triton(x.device.type):
+        kernels().settle_triton(x, bias, add, norm, None if same else x, hidden, flag, False)
         return x, hidden
     value = _sum(x, bias, add, flag)
     normed = value * norm[0] + norm[1]
@@ -64,9 +64,9 @@ def settle_and_norm(
 
 def pooled(x: Tensor, bias: Tensor) -> Tensor:
     """Means over 2x2 of `relu(x + bias)`, float32 `[B, h, w, C]` to `[B, h / 2, w / 2, C]`, contiguous."""
-    if _in_triton(x.device.type):
+    if in_triton(x.device.type):
         out = x.new_empty(x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
-        _kernels().pool_triton(out, x, bias)
+        kernels().pool_triton(out, x, bias)
         return out
     return to_nhwc(F.avg_pool2d(to_nchw((x + bias).relu_()), 2)).contiguous()
 
@@ -86,7 +86,8 @@ def _tell(value: Tensor, dtype: torch.dtype, flag: Tensor | None) -> None:
 
 
 @cache
-def _in_triton(device: str) -> bool:
+def in_triton(device: str) -> bool:
+    """Whether Triton's kernels take tensors of that kind of device."""
     if device == "meta":
         return False
     try:
@@ -97,5 +98,6 @@ def _in_triton(device: str) -> bool:
 
 
 @cache
-def _kernels() -> Any:
+def kernels() -> Any:
+    """The module with the kernels; only where `in_triton`."""
     return importlib.import_module("eamfmeg_fast.engine.cuda.triton_kernel")

@@ -8,11 +8,12 @@ from torch import Tensor
 from eamfmeg_fast.engine.cuda.decoder import Decoder
 from eamfmeg_fast.engine.cuda.front import Detector, MotionFinder
 from eamfmeg_fast.engine.cuda.layers import Place
+from eamfmeg_fast.engine.cuda.relative import moved_by
 from eamfmeg_fast.engine.cuda.target import Encoder, TargetMaps
 from eamfmeg_fast.engine.cuda.tuning import Tuner
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import TargetState
-from eamfmeg_fast.network import Keypoints, move
+from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.network.grain import split_grain
 from eamfmeg_fast.network.layers import to_nchw
 
@@ -55,11 +56,8 @@ class Steps:
 
     def draw(self, decoder: int, moved: Keypoints, maps: TargetMaps) -> tuple[Tensor, ...]:
         """Pictures, flow, occlusion, and int32 `[1]`: 1 if a number outgrew the decoder's type."""
-        maps = maps.expanded(moved.kp.shape[0])
-        motion = self._motion.find(maps.thumbnail, maps.keypoints, moved)
-        flag = torch.zeros(1, dtype=torch.int32, device=moved.kp.device)
-        images = self.decoders[decoder].draw(maps, motion, flag)
-        return images, motion.flow, motion.occlusion, flag
+        batch = moved.kp.shape[0]
+        return self._draw(decoder, *moved_by(maps.keypoints, None, moved, moved.kp, batch), maps.expanded(batch))
 
     def frame(
         self, decoder: int, frames: Tensor, initial: Keypoints | None, factor: Tensor, maps: TargetMaps
@@ -74,9 +72,11 @@ class Steps:
             as `draw`, and the driving keypoints and Jacobians.
         """
         driving = Keypoints(*self.detect(frames))
-        moved = driving
-        if initial is not None:
-            moved = move(maps.keypoints, initial, driving, scale=factor)
         batch = max(frames.shape[0], maps.target_kp.shape[0])
-        moved = Keypoints(*(x.expand(batch, *x.shape[1:]) for x in moved))
-        return *self.draw(decoder, moved, maps), *driving
+        moved, affine = moved_by(maps.keypoints, initial, driving, factor, batch)
+        return *self._draw(decoder, moved, affine, maps.expanded(batch)), *driving
+
+    def _draw(self, decoder: int, moved: Keypoints, affine: Tensor, maps: TargetMaps) -> tuple[Tensor, ...]:
+        motion = self._motion.find(maps.thumbnail, maps.keypoints, moved, affine)
+        flag = torch.zeros(1, dtype=torch.int32, device=affine.device)
+        return self.decoders[decoder].draw(maps, motion, flag), *motion, flag

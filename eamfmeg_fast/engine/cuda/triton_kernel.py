@@ -82,6 +82,86 @@ def pool_kernel(
     tl.store(out_ptr + i, mean * 0.25, mask=here)
 
 
+@triton.jit
+def _quotient(a, b, c, d, p, q, r, s):
+    """`[[a, b], [c, d]] @ inverse([[p, q], [r, s]])`, the identity to the last bit where the two are equal."""
+    det = p * s - q * r
+    first = tl.div_rn(a * s - b * r, det), tl.div_rn(b * p - a * q, det)
+    return first[0], first[1], tl.div_rn(c * s - d * r, det), tl.div_rn(d * p - c * q, det)
+
+
+@triton.jit
+def _pair(ptr, k, here):
+    return tl.load(ptr + 2 * k, mask=here, other=0.0), tl.load(ptr + 2 * k + 1, mask=here, other=0.0)
+
+
+@triton.jit
+def _matrix(ptr, k, here):
+    # What is not there is the identity: no division by zero.
+    a, d = tl.load(ptr + 4 * k, mask=here, other=1.0), tl.load(ptr + 4 * k + 3, mask=here, other=1.0)
+    b, c = tl.load(ptr + 4 * k + 1, mask=here, other=0.0), tl.load(ptr + 4 * k + 2, mask=here, other=0.0)
+    return a, b, c, d
+
+
+@triton.jit
+def motion_kernel(
+    target_ptr, target_jacobian_ptr, initial_ptr, initial_jacobian_ptr, driving_ptr, driving_jacobian_ptr, factor_ptr,
+    affine_ptr, moved_ptr, moved_jacobian_ptr, count, target_step, initial_step, driving_step, factor_step,
+    RELATIVE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Keypoints moved and the affine maps back to the target's, of one picture; steps are in keypoints."""
+    n = tl.program_id(0)
+    k = tl.arange(0, BLOCK)
+    here = k < count
+    of_target, of_driving, own = n * target_step + k, n * driving_step + k, n * count + k
+    target_x, target_y = _pair(target_ptr, of_target, here)
+    ta, tb, tc, td = _matrix(target_jacobian_ptr, of_target, here)
+    x, y = _pair(driving_ptr, of_driving, here)
+    a, b, c, d = _matrix(driving_jacobian_ptr, of_driving, here)
+    if RELATIVE:
+        of_initial = n * initial_step + k
+        first_x, first_y = _pair(initial_ptr, of_initial, here)
+        fa, fb, fc, fd = _matrix(initial_jacobian_ptr, of_initial, here)
+        factor = tl.load(factor_ptr + n * factor_step)
+        x, y = target_x + factor * (x - first_x), target_y + factor * (y - first_y)
+        ra, rb, rc, rd = _quotient(a, b, c, d, fa, fb, fc, fd)
+        a, b, c, d = ra * ta + rb * tc, ra * tb + rb * td, rc * ta + rd * tc, rc * tb + rd * td
+    ma, mb, mc, md = _quotient(ta, tb, tc, td, a, b, c, d)
+    tl.store(moved_ptr + 2 * own, x, mask=here)
+    tl.store(moved_ptr + 2 * own + 1, y, mask=here)
+    tl.store(moved_jacobian_ptr + 4 * own, a, mask=here)
+    tl.store(moved_jacobian_ptr + 4 * own + 1, b, mask=here)
+    tl.store(moved_jacobian_ptr + 4 * own + 2, c, mask=here)
+    tl.store(moved_jacobian_ptr + 4 * own + 3, d, mask=here)
+    tl.store(affine_ptr + 6 * own, ma, mask=here)
+    tl.store(affine_ptr + 6 * own + 1, mb, mask=here)
+    tl.store(affine_ptr + 6 * own + 2, target_x - (ma * x + mb * y), mask=here)
+    tl.store(affine_ptr + 6 * own + 3, mc, mask=here)
+    tl.store(affine_ptr + 6 * own + 4, md, mask=here)
+    tl.store(affine_ptr + 6 * own + 5, target_y - (mc * x + md * y), mask=here)
+
+
+def motion_triton(
+    target: tuple[Tensor, Tensor],
+    initial: tuple[Tensor, Tensor] | None,
+    driving: tuple[Tensor, Tensor],
+    factor: Tensor,
+    out: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write affine maps, moved keypoints and moved Jacobians; see `relative.moved_by`."""
+    batch, count = out[1].shape[:2]
+
+    def step(x: Tensor) -> int:
+        return count if x.shape[0] == batch and batch > 1 else 0
+
+    # A product and a sum in one rounding would break the stillness of a face at rest.
+    motion_kernel[(batch,)](
+        *target, *(driving if initial is None else initial), *driving, factor, *out, count,
+        step(target[0]), 0 if initial is None else step(initial[0]), step(driving[0]), int(factor.shape[0] > 1),
+        RELATIVE=initial is not None, BLOCK=triton.next_power_of_2(count), num_warps=1, enable_fp_fusion=False,
+    )  # fmt: skip
+
+
 def settle_triton(
     x: Tensor,
     bias: Tensor | None,

@@ -112,7 +112,9 @@ class Copies(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _through(fast: CudaBackend, state: TargetState, initial: Keypoints, frames: list[Tensor], depth: int) -> list[Tensor]:
+def _through(
+    fast: CudaBackend, state: TargetState, initial: Keypoints, frames: list[Tensor], depth: int
+) -> list[Tensor]:
     pipe = fast.pipe(state, initial, torch.tensor([1.5]), frames[0].shape[0], depth)
     found, sent = [], 0
     for frame in frames:
