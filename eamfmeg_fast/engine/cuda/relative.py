@@ -1,4 +1,4 @@
-"""The target's keypoints for a driving frame, and the affine maps that go with them; one kernel where there is Triton."""
+"""The target's moved keypoints and the affine maps that go with them; one kernel where there is Triton."""
 
 from __future__ import annotations
 
