@@ -62,30 +62,37 @@ class HostShell:
     why_no_graphs = "this is no CUDA device"
 
     def on(self, stream: str) -> contextlib.AbstractContextManager[None]:
+        """See `Shell`."""
         return contextlib.nullcontext()
 
     def enter(self) -> contextlib.AbstractContextManager[None]:
+        """See `Shell`."""
         return contextlib.nullcontext()
 
     def mark(self) -> Any:
+        """See `Shell`."""
         return None
 
     def wait(self, mark: Any) -> None:
-        pass
+        """See `Shell`."""
 
     def synchronize(self, mark: Any) -> None:
-        pass
+        """See `Shell`."""
 
     def pinned(self, like: Tensor) -> Tensor:
+        """See `Shell`."""
         return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format)
 
     def exact(self) -> contextlib.AbstractContextManager[None]:
+        """See `Shell`."""
         return contextlib.nullcontext()
 
     def stopwatch(self) -> Callable[[Callable[[], Tensor]], float] | None:
+        """See `Shell`."""
         return None
 
     def capture(self, step: Step, inputs: Mapping[str, Tensor], warm: Callable[[bool], None]) -> Run:
+        """See `Shell`."""
         return lambda: step(**inputs)
 
 
@@ -102,10 +109,12 @@ class CudaShell:
         self._streams = {name: torch.cuda.Stream(device) for name in ("up", "work", "down")}
 
     def on(self, stream: str) -> contextlib.AbstractContextManager[None]:
+        """See `Shell`."""
         return torch.cuda.stream(self._streams[stream])
 
     @contextlib.contextmanager
     def enter(self) -> Iterator[None]:
+        """See `Shell`."""
         outer, work = torch.cuda.current_stream(self.device), self._streams["work"]
         work.wait_stream(outer)
         with torch.cuda.stream(work):
@@ -113,18 +122,22 @@ class CudaShell:
         outer.wait_stream(work)
 
     def mark(self) -> Any:
+        """See `Shell`."""
         event = torch.cuda.Event()
         event.record()
         return event
 
     def wait(self, mark: Any) -> None:
+        """See `Shell`."""
         if mark is not None:
             torch.cuda.current_stream(self.device).wait_event(mark)
 
     def synchronize(self, mark: Any) -> None:
+        """See `Shell`."""
         mark.synchronize()
 
     def pinned(self, like: Tensor) -> Tensor:
+        """See `Shell`."""
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     @contextlib.contextmanager
@@ -142,6 +155,7 @@ class CudaShell:
                     conv.fp32_precision = before
 
     def stopwatch(self) -> Callable[[Callable[[], Tensor]], float] | None:
+        """See `Shell`."""
         return self._time
 
     def _time(self, call: Callable[[], Tensor]) -> float:
@@ -164,6 +178,8 @@ class CudaShell:
         return best
 
     def capture(self, step: Step, inputs: Mapping[str, Tensor], warm: Callable[[bool], None]) -> Run:
+        """See `Shell`."""
+
         def eager() -> tuple[Tensor, ...]:
             return step(**inputs)
 

@@ -213,18 +213,14 @@ def variants() -> list[Variant]:
     """The launches of one frame, for compilation ahead of time."""
     floats = dict.fromkeys("bias_ptr scale_ptr shift_ptr".split(), "*fp32")
     integers = dict.fromkeys("total channels out_stride".split(), "i32")
-    found = []
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        kind = f"*{_NAMES[dtype]}"
-        maps = dict.fromkeys("x_ptr add_ptr out_ptr hidden_ptr".split(), kind)
+    found, half, bfloat = [], torch.float16, torch.bfloat16
+    for dtype, residual in ((torch.float32, False), (half, False), (half, True), (bfloat, True)):
+        maps = dict.fromkeys("x_ptr add_ptr out_ptr hidden_ptr".split(), f"*{_NAMES[dtype]}")
         signature = {**maps, **floats, **integers, "flag_ptr": "*i32", "limit": "fp32"}
-        for residual in (False, True):
-            given = {"BIASED": True, "ADDED": residual, "RELU": not residual, "STORED": True, "NORMED": residual}
-            constants = {**given, "FLAGGED": dtype != torch.float32, "LONG": False, "BLOCK": _BLOCK}
-            name = f"{_NAMES[dtype]}, {'residual' if residual else 'ReLU'}"
-            found.append(Variant(name, settle_kernel, signature, constants, num_warps=_WARPS))
-    pool = {
-        **dict.fromkeys("x_ptr bias_ptr out_ptr".split(), "*fp32"),
-        **dict.fromkeys("total channels width".split(), "i32"),
-    }
+        given = {"BIASED": True, "ADDED": residual, "RELU": not residual, "STORED": True, "NORMED": residual}
+        constants = {**given, "FLAGGED": dtype != torch.float32, "LONG": False, "BLOCK": _BLOCK}
+        name = f"{_NAMES[dtype]}, {'residual' if residual else 'ReLU'}"
+        found.append(Variant(name, settle_kernel, signature, constants, num_warps=_WARPS))
+    pool = dict.fromkeys("x_ptr bias_ptr out_ptr".split(), "*fp32")
+    pool |= dict.fromkeys("total channels width".split(), "i32")
     return [*found, Variant("fp32, means", pool_kernel, pool, {"LONG": False, "BLOCK": _BLOCK}, num_warps=_WARPS)]
