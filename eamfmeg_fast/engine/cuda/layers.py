@@ -17,6 +17,9 @@ from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.kernels.registry import operators
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 
+_FOLDED_FROM = 16
+"""Input side from which four phases are worth a try: below it their larger weights cost more than they save."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -66,6 +69,8 @@ class Upsampling:
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, h, w, C]` to `[B, 2 h, 2 w, O]`, contiguous, without the bias."""
+        if x.shape[1] < _FOLDED_FROM:
+            return self._doubled(x)
         ways = {"doubled": lambda: self._doubled(x), "phases": lambda: self._phases(x)}
         return ways[self._tuner.choose(f"{self._name} {list(x.shape)} {x.dtype}", ways)]()
 

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eamfmeg_fast.engine.cuda import CudaBackend, shell
+from eamfmeg_fast.engine.cuda import CudaBackend, layers, shell
 from eamfmeg_fast.engine.cuda.program import Programs
 from eamfmeg_fast.engine.cuda.shell import HostShell, Run, Step
 from eamfmeg_fast.engine.cuda.steps import Steps
@@ -187,7 +187,10 @@ def test_the_faster_way_is_chosen_where_it_computes_the_same() -> None:
             assert tuner.choose(place, {"first": lambda: right, "second": bad}) == "first"
 
 
-def test_both_ways_of_an_up_block_draw_the_same(one_network: Network, backend: Backends, pictures: Pictures) -> None:
+def test_both_ways_of_an_up_block_draw_the_same(
+    one_network: Network, backend: Backends, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "_FOLDED_FROM", 1)
     drawn = []
     for way in ("doubled", "phases"):
         fast = backend(one_network)
