@@ -188,7 +188,7 @@ def _our_variants(machine: Machine, scene: Scene, words: tuple[str, ...], varian
 
 
 def eager_rivals() -> dict[str, Callable[[Scene], Frame]]:
-    """PyTorch without any compiler, float32 as it comes (TF32 in convolutions), the target encoded each time or once."""
+    """PyTorch without a compiler, float32 as it comes (TF32 in convolutions), the target encoded each time or once."""
 
     def maker(encode: bool) -> Callable[[Scene], Frame]:
         def make(scene: Scene) -> Frame:

@@ -18,7 +18,7 @@ from eamfmeg_fast.engine.cpu import CpuBackend
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
-from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
+from eamfmeg_fast.engine.state import FrameResult, TargetState, placed, stacked
 from eamfmeg_fast.engine.streaming import Pipe, PlainPipe, factor_of, pump
 from eamfmeg_fast.engine.tracing import trace
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
@@ -219,10 +219,16 @@ class Engine:
         """
         if motion not in MOTIONS:
             raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
+        driving = placed(driving, target.kp.device)
         if motion == "absolute":
             return driving
         gain = self.config.gain if gain is None else gain
         scale = self._hull_scale(target, initial) if self.config.adapt_scale else None
+        initial = placed(initial, target.kp.device)
+        fused = getattr(self._backend, "moved", None)
+        if fused is not None:
+            found: Keypoints = fused(target, initial, driving, factor_of(gain, scale, target.kp))
+            return found
         return move(target, initial, driving, gain=gain, scale=scale)
 
     @_exact
@@ -291,3 +297,4 @@ class Engine:
         if len(images) == 1:
             return torch.from_numpy(np.require(images[0], requirements=["C", "W"]))[None]
         return torch.from_numpy(np.stack(images))
+

@@ -11,6 +11,7 @@ from torch import Tensor
 from eamfmeg_fast.engine.backends import Plan
 from eamfmeg_fast.engine.cuda.pipeline import Pipeline
 from eamfmeg_fast.engine.cuda.program import Program, Programs
+from eamfmeg_fast.engine.cuda.relative import moved_by
 from eamfmeg_fast.engine.cuda.shell import CudaShell, HostShell, Shell
 from eamfmeg_fast.engine.cuda.steps import Steps
 from eamfmeg_fast.engine.cuda.target import TargetMaps, maps_of
@@ -97,6 +98,12 @@ class CudaBackend:
             program = self._programs.get(key, lambda: self._program(self.steps.detect, {"frames": frames}))
             program.load("frames", None, {"frames": frames})
             return Keypoints(*(x.clone() for x in program.run()))
+
+    def moved(self, target: Keypoints, initial: Keypoints, driving: Keypoints, factor: Tensor) -> Keypoints:
+        """As `network.move`, with factor the gain times the scale; all on the device."""
+        batch = max(points.kp.shape[0] for points in (target, initial, driving))
+        placed = (Keypoints(*(x.contiguous() for x in points)) for points in (target, initial, driving))
+        return moved_by(*placed, factor, batch)[0]
 
     def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
         """The targets of `state`, one or as many as `moved` has, at the moved keypoints; pictures on the host."""

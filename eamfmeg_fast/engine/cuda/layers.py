@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.config import HourglassConfig
-from eamfmeg_fast.engine.cuda.pointwise import pooled, settle
+from eamfmeg_fast.engine.cuda.pointwise import in_triton, pooled, settle
 from eamfmeg_fast.engine.cuda.tuning import Tuner
 from eamfmeg_fast.engine.folding import folded
 from eamfmeg_fast.engine.parameters import Parameters
@@ -63,13 +63,15 @@ class Upsampling:
         self.out_channels = weight.shape[0]
         self._name, self._tuner = name, place.tuner
         self._convolution = Convolution(weight, bias, padding=1, place=place)
-        self._plain = weight.to(place.device, place.dtype).contiguous()
+        # Kernels of the phases are summed from what was not rounded.
+        self._exact = weight.to(place.device, torch.float32).clone()
         self._folded: Tensor | None = None
         self.bias, self.fits = self._convolution.bias, self._convolution.fits
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, h, w, C]` to `[B, 2 h, 2 w, O]`, contiguous, without the bias."""
-        if x.shape[1] < _FOLDED_FROM:
+        kind = x.device.type
+        if x.shape[1] < _FOLDED_FROM or (kind == "cuda" and not in_triton(kind)):
             return self._doubled(x)
         ways = {"doubled": lambda: self._doubled(x), "phases": lambda: self._phases(x)}
         return ways[self._tuner.choose(f"{self._name} {list(x.shape)} {x.dtype}", ways)]()
@@ -78,14 +80,13 @@ class Upsampling:
         return self._convolution(to_nhwc(F.interpolate(to_nchw(x), scale_factor=2.0, mode="nearest")))
 
     def _phases(self, x: Tensor) -> Tensor:
-        op = operators()["upsample_conv"]
         if x.device.type != "cuda":
-            return torch.ops.eamfmeg.upsample_conv(x, self._plain, None)
+            return torch.ops.eamfmeg.upsample_conv(x, self._exact.to(x.dtype), None)
         if self._folded is None:
-            kernels = importlib.import_module("eamfmeg_fast.kernels.upsample_conv.triton_kernel")
-            self._folded = kernels.fold_phases(self._plain)
+            fold = importlib.import_module("eamfmeg_fast.kernels.upsample_conv.triton_kernel").fold_phases
+            self._folded = fold(self._exact).to(x.dtype)
         out = x.new_empty(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], self.out_channels)
-        op.rooms["triton"].into(out, x, self._plain, None, folded=self._folded)
+        operators()["upsample_conv"].rooms["triton"].into(out, x, self._exact, None, folded=self._folded)
         return out
 
 

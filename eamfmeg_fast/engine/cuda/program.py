@@ -41,6 +41,8 @@ class Program:
 
     def run(self) -> tuple[Tensor, ...]:
         """What the step gives for the inputs as they are; valid until the next run."""
+        if self._run is not None and not self._shell.why_no_graphs:
+            return self._run()
         with self._shell.exact():
             if self._run is None:
                 self._run = self._shell.capture(self._step, self.inputs, self._warm)
