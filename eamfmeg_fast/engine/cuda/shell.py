@@ -138,7 +138,7 @@ class CudaShell:
 
     def pinned(self, like: Tensor) -> Tensor:
         """See `Shell`."""
-        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=torch.cuda.is_available())
 
     @contextlib.contextmanager
     def exact(self, benchmark: bool = False) -> Iterator[None]:

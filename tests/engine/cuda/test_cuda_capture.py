@@ -231,3 +231,53 @@ def test_exact_has_no_tf32_and_leaves_the_switches_as_they_were() -> None:
         assert not torch.backends.cudnn.allow_tf32 and torch.backends.cudnn.benchmark
         assert torch.backends.cudnn.conv.fp32_precision == "ieee"
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark) == before
+
+
+class _Fake:
+    """Stands for streams, events, graphs and their contexts; `told` is what was done with them."""
+
+    told: list[str] = []
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.told.append(f"new {sorted(options)}" if options else "new")
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def elapsed_time(self, other: Any) -> float:
+        return 1.0
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.told.append(name)
+
+
+def test_the_device_s_shell_on_fakes(
+    one_network: Network, backend: Backends, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody replays here, but every call is one that PyTorch knows, in an order that a device would take."""
+    for name in ("Stream", "Event", "CUDAGraph", "stream", "graph"):
+        assert hasattr(torch.cuda, name)
+        monkeypatch.setattr(torch.cuda, name, _Fake)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *device: _Fake())
+    for name in ("synchronize", "_sleep"):
+        monkeypatch.setattr(torch.cuda, name, lambda *args, name=name: _Fake.told.append(name))
+    _Fake.told.clear()
+    fast, plain = backend(one_network, "fp16", shell.CudaShell(torch.device("cpu"))), backend(one_network, "fp16")
+    assert fast.shell.why_no_graphs == ""
+    state, expected = fast.prepare(pictures(1)), plain.prepare(pictures(1))
+    points = fast.detect(pictures(1, seed=4))
+    assert all(map(torch.equal, points, plain.detect(pictures(1, seed=4))))
+    # A capture computes nothing: its graph is replayed for the first frame too.
+    assert "new ['capture_error_mode', 'stream']" in _Fake.told and _Fake.told.count("replay") == 2
+    fast.detect(pictures(1, seed=4))
+    assert _Fake.told.count("replay") == 3
+    pipe = fast.pipe(state, points, torch.ones(1), 1, 2)
+    pipe.submit(pictures(1, seed=6))
+    other = plain.pipe(expected, points, torch.ones(1), 1, 2)
+    other.submit(pictures(1, seed=6))
+    assert (pipe.collect().int() - other.collect().int()).abs().max() <= 1
+    pipe.close()
+    for word in ("wait_stream", "wait_event", "record", "synchronize", "replay"):
+        assert word in _Fake.told, word
+    assert set(fast.steps.tuner.chosen.values()) <= {"doubled", "phases"} and fast.steps.tuner.chosen
