@@ -12,7 +12,7 @@ from eamfmeg_fast.engine.backends import Plan
 from eamfmeg_fast.engine.cuda.pipeline import Pipeline
 from eamfmeg_fast.engine.cuda.program import Program, Programs
 from eamfmeg_fast.engine.cuda.relative import moved_by
-from eamfmeg_fast.engine.cuda.shell import CudaShell, HostShell, Shell
+from eamfmeg_fast.engine.cuda.shell import CudaShell, HostShell, Shell, Step
 from eamfmeg_fast.engine.cuda.steps import Steps
 from eamfmeg_fast.engine.cuda.target import TargetMaps, maps_of
 from eamfmeg_fast.engine.parameters import Parameters
@@ -102,8 +102,10 @@ class CudaBackend:
     def moved(self, target: Keypoints, initial: Keypoints, driving: Keypoints, factor: Tensor) -> Keypoints:
         """As `network.move`, with factor the gain times the scale; all on the device."""
         batch = max(points.kp.shape[0] for points in (target, initial, driving))
-        placed = (Keypoints(*(x.contiguous() for x in points)) for points in (target, initial, driving))
-        return moved_by(*placed, factor, batch)[0]
+        target, initial, driving = (
+            Keypoints(*(x.contiguous() for x in points)) for points in (target, initial, driving)
+        )
+        return moved_by(target, initial, driving, factor, batch)[0]
 
     def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
         """The targets of `state`, one or as many as `moved` has, at the moved keypoints; pictures on the host."""
@@ -118,7 +120,7 @@ class CudaBackend:
         maps, decoder = maps_of(state, self.config.skip), self._decoder
 
         def step(moved_kp: Tensor, moved_jacobian: Tensor, **target: Tensor) -> tuple[Tensor, ...]:
-            return self.steps.draw(decoder, Keypoints(moved_kp, moved_jacobian), _maps(target))
+            return self.steps.draw(decoder, Keypoints(moved_kp, moved_jacobian), TargetMaps(**target))
 
         points = {"moved_kp": moved.kp, "moved_jacobian": moved.jacobian}
         shapes = self._typed(maps.named()) | points
@@ -141,7 +143,7 @@ class CudaBackend:
         def step(frames: Tensor, factor: Tensor, **rest: Tensor) -> tuple[Tensor, ...]:
             kp = rest.pop("initial_kp", None)
             start = None if kp is None else Keypoints(kp, rest.pop("initial_jacobian"))
-            return self.steps.frame(decoder, frames, start, factor, _maps(rest))
+            return self.steps.frame(decoder, frames, start, factor, TargetMaps(**rest))
 
         points = {} if initial is None else {"initial_kp": initial.kp, "initial_jacobian": initial.jacobian}
         shapes = self._typed(maps.named()) | points | {"frames": frames, "factor": factor}
@@ -179,13 +181,9 @@ class CudaBackend:
         decoders = ("features", "query", "key", "value")
         return {name: x.to(self.dtype) if name in decoders else x for name, x in maps.items()}
 
-    def _program(self, step: object, shapes: dict[str, Tensor]) -> Program:
+    def _program(self, step: Step, shapes: dict[str, Tensor]) -> Program:
         placed = {name: x.to(self._asked.device) for name, x in shapes.items()}
-        return Program(step, placed, self.shell, self._warm)  # type: ignore[arg-type]
+        return Program(step, placed, self.shell, self._warm)
 
     def _warm(self, trying: bool) -> None:
         self.steps.tuner.stopwatch = self.shell.stopwatch() if trying else None
-
-
-def _maps(given: dict[str, Tensor]) -> TargetMaps:
-    return TargetMaps(**{name: given.get(name) for name in TargetMaps._fields})  # type: ignore[arg-type]

@@ -32,14 +32,17 @@ class Attention:
         edge = f"{part}.key_edge_conv" if released else f"{part}.query_edge_conv"
         query = f"{part}.query_conv" if released else edge
         key = parameters.tensor(f"{part}.key_conv.bias")
-        vectors = (
-            parameters.tensor(f"{edge}.weight").flatten(),
-            parameters.tensor(f"{query}.bias"),
-            key + parameters.tensor(f"{edge}.bias") if released else key,
-            parameters.tensor(f"{part}.value_conv.bias"),
-            parameters.tensor(f"{part}.gamma"),
+        key_bias = key + parameters.tensor(f"{edge}.bias") if released else key
+        self._edge_weight, self._query_bias, self._key_bias, self._value_bias, self._gamma = (
+            x.to(place.device, torch.float32).clone()
+            for x in (
+                parameters.tensor(f"{edge}.weight").flatten(),
+                parameters.tensor(f"{query}.bias"),
+                key_bias,
+                parameters.tensor(f"{part}.value_conv.bias"),
+                parameters.tensor(f"{part}.gamma"),
+            )
         )
-        self._vectors = tuple(x.to(place.device, torch.float32).clone() for x in vectors)
 
     def __call__(self, maps: TargetMaps, motion: Motion) -> Tensor:
         """The attended, warped and occluded features `[B, h, w, C]`."""
@@ -53,7 +56,11 @@ class Attention:
             maps.edge_map,
             motion.flow,
             motion.occlusion,
-            *self._vectors,
+            self._edge_weight,
+            self._query_bias,
+            self._key_bias,
+            self._value_bias,
+            self._gamma,
             self.config.strip_rows,
             self.config.attention,  # type: ignore[arg-type]
             self.config.align_corners,
@@ -95,7 +102,8 @@ class Decoder:
             for side in (config.map_size, config.size)
         ]
         convolutions = [conv for block in self._residuals for conv in (block.conv1, block.conv2)]
-        self.finite = all(layer.fits for layer in (*convolutions, *self._up, self._head))
+        fits = [layer.fits for layer in convolutions] + [layer.fits for layer in self._up]
+        self.finite = all(fits) and self._head.fits
 
     def draw(self, maps: TargetMaps, motion: Motion, flag: Tensor) -> Tensor:
         """The pictures, uint8 `[B, H, W, 3]`.

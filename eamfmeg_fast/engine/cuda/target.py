@@ -29,12 +29,12 @@ class TargetMaps(NamedTuple):
     target_kp: Tensor
     target_jacobian: Tensor
     features: Tensor
-    edge_map: Tensor | None
-    query: Tensor | None
-    key: Tensor | None
-    value: Tensor | None
-    picture: Tensor | None
-    grain: Tensor | None
+    edge_map: Tensor | None = None
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    picture: Tensor | None = None
+    grain: Tensor | None = None
 
     @property
     def keypoints(self) -> Keypoints:
@@ -43,7 +43,7 @@ class TargetMaps(NamedTuple):
 
     def expanded(self, batch: int) -> TargetMaps:
         """The same for `batch` frames; one target serves for all of them."""
-        return TargetMaps(*(None if x is None else x.expand(batch, *x.shape[1:]) for x in self))
+        return TargetMaps(**{name: x.expand(batch, *x.shape[1:]) for name, x in self.named().items()})
 
     def named(self) -> dict[str, Tensor]:
         """Those that are there, by name."""
