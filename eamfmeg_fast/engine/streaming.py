@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ def pump(
     try:
         while chunk := list(islice(given, batch)):
             full = stack(chunk + chunk[-1:] * (batch - len(chunk)))
-            locked(lambda full=full: pipe.submit(full))
+            locked(partial(pipe.submit, full))
             waiting.append(len(chunk))
             if len(waiting) > ahead:
                 yield from _split(locked(pipe.collect), waiting.pop(0), targets)

@@ -86,7 +86,10 @@ class CudaBackend:
         with self.shell.enter(), self.shell.exact():
             on_device = pictures.to(self._asked.device)
             state = self.steps.prepare(on_device, self.dtype)
-            self.draw(state, state.keypoints)
+            if self._decoder + 1 < len(self.steps.decoders) and not _finite(state):
+                self._widen("the target's features outgrew it")
+            else:
+                self.draw(state, state.keypoints)
             if state.features.dtype != self.dtype:
                 state = self.steps.prepare(on_device, self.dtype)
         return state
@@ -187,3 +190,9 @@ class CudaBackend:
 
     def _warm(self, trying: bool) -> None:
         self.steps.tuner.stopwatch = self.shell.stopwatch() if trying else None
+
+
+def _finite(state: TargetState) -> bool:
+    """Whether the maps that are in the decoder's type hold numbers only."""
+    maps = (state.features, *(state.projections or ()))
+    return all(bool(torch.isfinite(x).all()) for x in maps if x is not None)

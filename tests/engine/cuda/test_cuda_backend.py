@@ -148,6 +148,18 @@ def test_weights_that_outgrow_float16_are_seen_at_once(one_network: Network, bac
         assert backend(network, "fp16").plan.decoder == "bf16"
 
 
+def test_features_that_outgrow_float16_are_seen_before_anything_is_drawn(
+    one_network: Network, backend: Backends, pictures: Pictures
+) -> None:
+    network = copy.deepcopy(one_network)
+    norm = network.generator.down_blocks[1].norm
+    norm.weight.mul_(1e6), norm.bias.mul_(1e6)
+    fast = backend(network, "fp16")
+    with pytest.warns(RuntimeWarning, match="the target's features outgrew it"):
+        state = fast.prepare(pictures(1))
+    assert state.features.dtype == torch.bfloat16 and torch.isfinite(state.features).all()
+
+
 def test_numbers_of_weights_are_taken_once(one_network: Network, backend: Backends, pictures: Pictures) -> None:
     network = copy.deepcopy(one_network)
     fast = backend(network)

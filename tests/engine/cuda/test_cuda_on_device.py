@@ -49,8 +49,7 @@ def _psnr(a: Picture, b: Picture) -> float:
     return float(-10 * np.log10(np.square((a.astype(float) - b) / 255).mean() + 1e-12))
 
 
-@pytest.mark.parametrize("preset", ["small", "eamfmeg"])
-@pytest.mark.parametrize("precision", FLOORS)
+@pytest.mark.parametrize(("preset", "precision"), [*(("small", word) for word in FLOORS), ("eamfmeg", "fp16")])
 def test_frames_are_the_reference_s(preset: str, precision: str) -> None:
     """Keypoints and flow within 0.01 px whatever the decoder is, also where TF32 is allowed elsewhere."""
     engine = _engine(preset, precision)
