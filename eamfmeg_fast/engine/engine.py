@@ -71,12 +71,13 @@ class Engine:
         self.config = self._parameters.config
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
-        self._backend = self._build()
+        self._built = self._build()
+        self._backend: Backend = self._built
 
     @property
     def plan(self) -> Plan:
         """What runs; a backend that had to change its mind says so here."""
-        return getattr(self._backend, "plan", self._plan)
+        return getattr(self._built, "plan", self._plan)
 
     @cached_property
     def network(self) -> Network:
@@ -194,7 +195,7 @@ class Engine:
     def _pipe(
         self, state: TargetState, initial: Keypoints, motion: str, gain: float | None, batch: int, depth: int
     ) -> Pipe:
-        make = getattr(self._backend, "pipe", None)
+        make = getattr(self._built, "pipe", None)
         if make is not None:
             scale = self._hull_scale(state.keypoints, initial) if self.config.adapt_scale else None
             factor = factor_of(self.config.gain if gain is None else gain, scale, state.keypoints.kp)
@@ -225,7 +226,7 @@ class Engine:
         gain = self.config.gain if gain is None else gain
         scale = self._hull_scale(target, initial) if self.config.adapt_scale else None
         initial = placed(initial, target.kp.device)
-        fused = getattr(self._backend, "moved", None)
+        fused = getattr(self._built, "moved", None)
         if fused is not None:
             found: Keypoints = fused(target, initial, driving, factor_of(gain, scale, target.kp))
             return found
@@ -254,8 +255,8 @@ class Engine:
 
     @cached_property
     def _oracle(self) -> ReferenceBackend:
-        if isinstance(self._backend, ReferenceBackend):
-            return self._backend
+        if isinstance(self._built, ReferenceBackend):
+            return self._built
         return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
 
     def _build(self) -> Backend:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.config import PRESETS, HourglassConfig
-from eamfmeg_fast.engine import NetworkParameters, Plan
+from eamfmeg_fast.engine import NetworkParameters, choose_backend
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.network import Network, build_network, fill_seeded
 
@@ -70,7 +70,7 @@ def backend() -> Callable[..., CudaBackend]:
     """`backend(network, word, shell)` on the CPU."""
 
     def make(network: Network, word: str = "fp32", shell: Any = None) -> CudaBackend:
-        plan = Plan("cuda", torch.device("cpu"), torch.float32, word, "a test")
+        plan = replace(choose_backend(device="cpu"), backend="cuda", decoder=word, reason="a test")
         return CudaBackend(NetworkParameters(network), plan, shell)
 
     return make

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine import Engine, Plan, choose_backend
+from eamfmeg_fast.engine import Engine, choose_backend
 from eamfmeg_fast.engine import engine as engine_module
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.reference import ReferenceBackend
@@ -191,7 +192,7 @@ def test_a_backend_that_does_not_come_up_says_so(one_network: Network, monkeypat
     def broken(*args: object) -> None:
         raise RuntimeError("no kernel image for this device")
 
-    plan = Plan("cuda", torch.device("cpu"), torch.float32, "fp16", "cuDNN")
+    plan = replace(choose_backend(device="cpu"), backend="cuda", decoder="fp16", reason="cuDNN")
     monkeypatch.setattr(engine_module, "choose_backend", lambda *asked: plan)
     monkeypatch.setattr(engine_module, "CudaBackend", broken)
     with pytest.warns(RuntimeWarning, match="the reference network runs instead.*no kernel image"):
@@ -201,7 +202,7 @@ def test_a_backend_that_does_not_come_up_says_so(one_network: Network, monkeypat
 
 
 def test_the_engine_takes_the_plan_from_its_backend(one_network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan("cuda", torch.device("cpu"), torch.float32, "fp16", "cuDNN")
+    plan = replace(choose_backend(device="cpu"), backend="cuda", decoder="fp16", reason="cuDNN")
     monkeypatch.setattr(engine_module, "choose_backend", lambda *asked: plan)
     engine = Engine(_outgrowing(one_network))
     with pytest.warns(RuntimeWarning, match="too narrow"):

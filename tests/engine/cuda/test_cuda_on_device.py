@@ -138,7 +138,7 @@ def test_a_capture_that_fails_is_loud_and_costs_nothing_but_time(monkeypatch: py
 
 
 def test_both_ways_of_the_up_blocks_were_tried() -> None:
-    backend = _engine("eamfmeg", "fp16")._backend
+    backend = _engine("eamfmeg", "fp16")._built
     assert isinstance(backend, CudaBackend)
     chosen = backend.steps.tuner.chosen
     assert any("generator.up_blocks.0" in place for place in chosen) and set(chosen.values()) <= {"doubled", "phases"}

@@ -6,6 +6,7 @@ import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eamfmeg_fast.engine import Engine, Plan
+from eamfmeg_fast.engine import Engine, choose_backend
 from eamfmeg_fast.engine import engine as engine_module
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.cuda.shell import HostShell, Run, Step
@@ -191,7 +192,7 @@ def _apart(a: list[np.ndarray], b: list[np.ndarray]) -> int:
 
 
 def _engine(network: Network, monkeypatch: pytest.MonkeyPatch, word: str = "fp32", name: str = "cuda") -> Engine:
-    plan = Plan(name, torch.device("cpu"), torch.float32, word, "a test")
+    plan = replace(choose_backend(device="cpu"), backend=name, decoder=word, reason="a test")
     monkeypatch.setattr(engine_module, "choose_backend", lambda *asked: plan)
     return Engine(network)
 
