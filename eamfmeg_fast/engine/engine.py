@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,8 +12,7 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
-from eamfmeg_fast.engine.cpu import CpuBackend
-from eamfmeg_fast.engine.cuda import CudaBackend
+from eamfmeg_fast.engine.building import build
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.state import FrameResult, TargetState, placed, stacked
@@ -66,12 +63,12 @@ class Engine:
         precision: str = "auto",
         backend: str = "auto",
     ) -> None:
-        self._plan = choose_backend(backend, device, precision)
+        plan = choose_backend(backend, device, precision)
         self._parameters = NetworkParameters(network) if isinstance(network, Network) else network
         self.config = self._parameters.config
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
-        self._built = self._build()
+        self._built, self._plan = build(self._parameters, plan)
         self._backend: Backend = self._built
 
     @property
@@ -259,21 +256,6 @@ class Engine:
             return self._built
         return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
 
-    def _build(self) -> Backend:
-        if self._plan.backend == "cuda":
-            try:
-                with torch.inference_mode():
-                    return CudaBackend(self._parameters, self._plan)
-            except Exception as error:  # whatever a driver or a kernel's compiler raises, the reference may still run
-                why = f"backend 'cuda' failed with {type(error).__name__}: {str(error)[:300]}"
-                warnings.warn(f"the reference network runs instead: {why}", RuntimeWarning, stacklevel=3)
-                reason = f"the reference network on {self._plan.device}, since {why}; everything in fp32"
-                self._plan = replace(self._plan, backend="reference", decoder="fp32", reason=reason)
-        if self._plan.backend == "reference":
-            return ReferenceBackend(self._parameters.network(), self._plan.device, self._plan.dtype)
-        with torch.inference_mode():
-            return CpuBackend(self._parameters, self._plan)
-
     def _hull_scale(self, target: Keypoints, initial: Keypoints) -> Tensor:
         """Kept from frame to frame: it depends on what does not change within a clip."""
         known = self._scale
@@ -298,4 +280,3 @@ class Engine:
         if len(images) == 1:
             return torch.from_numpy(np.require(images[0], requirements=["C", "W"]))[None]
         return torch.from_numpy(np.stack(images))
-

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from eamfmeg_fast.engine import Engine, choose_backend
+from eamfmeg_fast.engine import building
 from eamfmeg_fast.engine import engine as engine_module
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.reference import ReferenceBackend
@@ -194,7 +195,7 @@ def test_a_backend_that_does_not_come_up_says_so(one_network: Network, monkeypat
 
     plan = replace(choose_backend(device="cpu"), backend="cuda", decoder="fp16", reason="cuDNN")
     monkeypatch.setattr(engine_module, "choose_backend", lambda *asked: plan)
-    monkeypatch.setattr(engine_module, "CudaBackend", broken)
+    monkeypatch.setattr(building, "CudaBackend", broken)
     with pytest.warns(RuntimeWarning, match="the reference network runs instead.*no kernel image"):
         engine = Engine(one_network)
     assert engine.plan.backend == "reference" and "no kernel image" in engine.plan.reason
