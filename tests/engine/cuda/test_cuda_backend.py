@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine import Engine, choose_backend
-from eamfmeg_fast.engine import building
+from eamfmeg_fast.engine import Engine, building, choose_backend
 from eamfmeg_fast.engine import engine as engine_module
 from eamfmeg_fast.engine.cuda import CudaBackend
 from eamfmeg_fast.engine.reference import ReferenceBackend
