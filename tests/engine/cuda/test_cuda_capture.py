@@ -59,7 +59,7 @@ def test_a_replay_follows_everything_that_goes_in(network: Network, backend: Bac
         for seed in (3, 11):
             state = fast.prepare(pictures(1, seed=seed))
             initial, driving = (fast.detect(pictures(1, seed=seed + i)) for i in (1, 2))
-            rows += [*driving, *fast.draw(state, driving)]
+            rows += [*driving, *fast.draw(state, driving)[:3]]
             for start in (initial, None):
                 program = fast.frame_program(state, start, torch.tensor([0.5 + seed]), pictures(1))
                 program.load("frames", None, {"frames": pictures(1, seed=seed + 3)})
