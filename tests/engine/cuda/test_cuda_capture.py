@@ -48,7 +48,7 @@ class GraphShell(HostShell):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["released", "edge-query, skip"], indirect=True)
+@pytest.mark.parametrize("network", ["released, skip"], indirect=True)
 def test_a_replay_follows_everything_that_goes_in(network: Network, backend: Backends, pictures: Pictures) -> None:
     """Target, frame, reference frame and gain: each is another one than at the capture."""
     graphs = GraphShell()

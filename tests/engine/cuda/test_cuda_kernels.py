@@ -28,7 +28,7 @@ from triton.compiler import ASTSource
 from eamfmeg_fast.engine.cuda import triton_kernel
 from eamfmeg_fast.kernels.triton_build import build
 for variant in triton_kernel.variants():
-    for capability in (80, 90, 120):
+    for capability in (80, 120):
         print(json.dumps([variant.name, capability, dataclasses.asdict(build(variant, capability)), ""]))
 kernel = triton_kernel.motion_kernel
 constants = {"RELATIVE": True, "BLOCK": 16}
