@@ -32,6 +32,7 @@ STAGES = (
     Stage("device", 30, 15),
     Stage("accuracy", 110, 40),
     Stage("roofline", 30, 15),
+    Stage("engine", 150, 60),
     Stage("operators", 180, 60),
     Stage("mutants", 150, 50),
     Stage("tests", 120, 40, beside=True),
@@ -54,6 +55,8 @@ def _run(name: str) -> Callable[..., None]:
         run = getattr(pytests, name)
     elif name == "roofline":
         from gpu.roofline import roofline as run
+    elif name == "engine":
+        from gpu.frames import engine_stage as run
     elif name == "operators":
         from gpu.speed import operators_stage as run
     else:

@@ -20,9 +20,22 @@ def summary(result: dict[str, Any]) -> str:
     for name, cases in stages.get("operators", {}).get("operators", {}).items():
         for case, row in cases.items():
             lines += _speeds(f"{name}, {case}", row)
+    lines += _frames(stages.get("engine", {}))
     for name, row in stages.items():
         lines += [f"  FAULT {name}: {fault[:300]}" for fault in row.get("faults", [])[:_SHOWN]]
     return "\n".join(lines)
+
+
+def _frames(row: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, found in row.get("frames", {}).items():
+        for variant, figures in found.get("variants", {}).items():
+            time = f"{figures['ms']['p50']:.4g} ms, {figures['frames_per_s']:.4g} frames/s" if "ms" in figures else "-"
+            error = f"{figures.get('psnr_db')} dB, keypoints off by {figures.get('keypoints_px')} px"
+            lines.append(f"  {name}: {variant:34} {time}; {error}")
+        lines += [f"  {name}: {key}: {value}" for key, value in found.items() if key.startswith("host to host")]
+    lines += [f"  goal {goal['goal']:g} {name}: {goal['found']:.4g}" for name, goal in row.get("goals", {}).items()]
+    return lines
 
 
 def _speeds(name: str, row: dict[str, Any]) -> list[str]:

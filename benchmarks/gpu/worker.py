@@ -61,12 +61,20 @@ def mutant(machine: Machine, job: Job) -> dict[str, Any]:
     return {"caught": False}
 
 
+def frame(machine: Machine, job: Job) -> dict[str, Any]:
+    """Whole frames; the engine is imported by the jobs that need it."""
+    from gpu import frames
+
+    return frames.frame_job(machine, job)
+
+
 KINDS: dict[str, Callable[[Machine, Job], dict[str, Any]]] = {
     "accuracy": accuracy,
     "mutant": mutant,
     "compile": speed.compile_job,
     "resources": speed.resources_job,
     "speed": speed.speed_job,
+    "frame": frame,
 }
 
 

@@ -17,6 +17,7 @@ from eamfmeg_fast.network import Keypoints
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "reference": ("fp32", "fp64"),
     "cpu": ("fp32", "bf16"),
+    "cuda": ("fp32", "bf16", "fp16"),
 }
 """What each backend computes the decoder in; keypoints, Jacobians and flow are float32, or float64 with "fp64"."""
 
@@ -97,10 +98,12 @@ def _backend(asked: str, where: torch.device, precision: str) -> tuple[str, str]
         raise BackendError(f"backend 'cpu', but {lost}", "the compiled library", "Use backend='reference'.")
     if asked == "cpu" and where.type != "cpu":
         raise OptionError("backend 'cpu' on a CUDA device", "device='cpu'", "Name one of the two.")
+    if asked == "cuda" and where.type != "cuda":
+        raise BackendError("backend 'cuda' without a CUDA device", "one", "Use backend='auto'.")
     if asked == "reference" or (asked == "auto" and precision == "fp64"):
         return "reference", f"the reference network on {where}"
     if where.type != "cpu":
-        return "reference", f"the reference network on {where}"
+        return "cuda", f"cuDNN's convolutions and our kernels on {where}"
     if lost:
         return "reference", f"the reference network on cpu, since {lost}"
     return "cpu", "oneDNN's convolutions and our kernels on cpu"
@@ -110,6 +113,10 @@ def _precision(backend: str, asked: str) -> tuple[str, str]:
     if backend == "reference":
         decoder = "fp32" if asked == "auto" else asked
         return decoder, f"everything in {decoder}"
+    if backend == "cuda" and asked == "auto":
+        if torch.cuda.get_device_capability() >= (7, 0):
+            return "fp16", "keypoints and flow in fp32, decoder in fp16, which this device's tensor cores multiply"
+        return "fp32", "everything in fp32, since this device has no tensor cores"
     if asked != "auto":
         return asked, f"keypoints and flow in fp32, decoder in {asked}"
     if multiplies_bf16():

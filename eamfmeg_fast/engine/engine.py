@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine.backends import Backend, choose_backend
-from eamfmeg_fast.engine.cpu import CpuBackend
+from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
+from eamfmeg_fast.engine.building import build
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.reuse import Reusing
-from eamfmeg_fast.engine.state import FrameResult, TargetState, stacked
+from eamfmeg_fast.engine.state import FrameResult, TargetState, placed, stacked
+from eamfmeg_fast.engine.streaming import Pipe, PlainPipe, factor_of, pump
 from eamfmeg_fast.engine.tracing import trace
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.network import Keypoints, Network, move
@@ -47,9 +48,9 @@ class Engine:
         network: with its weights, or a place to read them from one by one (`Parameters`), which needs less memory. A
             network that is changed later has no effect on what was packed.
         device: "auto", "cpu" or "cuda".
-        precision: of the decoder: "auto", "fp32", "bf16" or "fp64" (everything). Keypoints, Jacobians and flow are
-            never computed in less than float32.
-        backend: "auto", "cpu" or "reference".
+        precision: of the decoder: "auto", "fp32", "bf16", "fp16" (CUDA) or "fp64" (everything). Keypoints, Jacobians and
+            flow are never computed in less than float32.
+        backend: "auto", "cpu", "cuda" or "reference".
         update: "dense" computes every frame; "exact" answers from memory when its input is bit for bit the last one;
             "sparse" (backend "cpu") also decodes again only where the face moved, within `cpu.Tolerance`.
 
@@ -66,13 +67,20 @@ class Engine:
         backend: str = "auto",
         update: str = "exact",
     ) -> None:
-        self.plan = choose_backend(backend, device, precision, update)
+        plan = choose_backend(backend, device, precision, update)
         self._parameters = NetworkParameters(network) if isinstance(network, Network) else network
         self.config = self._parameters.config
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
-        self._built = self._build()
-        self._backend: Backend = self._built if update == "dense" else Reusing(self._built)
+        self._built, self._plan = build(self._parameters, plan)
+        # On a GPU the comparison alone would wait for the device.
+        reuses = update != "dense" and self._plan.device.type == "cpu"
+        self._backend: Backend = Reusing(self._built) if reuses else self._built
+
+    @property
+    def plan(self) -> Plan:
+        """What runs; a backend that had to change its mind says so here."""
+        return getattr(self._built, "plan", self._plan)
 
     @cached_property
     def network(self) -> Network:
@@ -152,6 +160,60 @@ class Engine:
             for i in range(count)
         ]
 
+    def stream(
+        self,
+        state: TargetState,
+        initial: Keypoints,
+        frames: Iterable[Picture],
+        *,
+        motion: str = "relative",
+        gain: float | None = None,
+        batch: int = 1,
+        ahead: int = 1,
+    ) -> Iterator[Picture]:
+        """The pictures of `detect` and `step` for frame after frame, faster where a backend can overlap them.
+
+        Args:
+            state: of one target, or of several with `batch` 1: each frame then gives `[N, H, W, 3]`.
+            batch: frames that are computed together.
+            ahead: batches that are begun before the first one's pictures are waited for; 0: the least delay.
+
+        Raises:
+            OptionError: no such motion. ShapeError: several targets with several frames at once.
+        """
+        targets = state.keypoints.kp.shape[0]
+        if motion not in MOTIONS:
+            raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
+        if targets > 1 and batch > 1:
+            raise ShapeError(f"{targets} targets and {batch} frames at once", "one of the two")
+
+        def make() -> Pipe:
+            return self._pipe(state, initial, motion, gain, batch, ahead + 1)
+
+        return pump(make, frames, self._batch, self._locked, batch=batch, ahead=ahead, targets=targets)
+
+    @_exact
+    def _locked(self, call: Callable[[], R]) -> R:
+        return call()
+
+    def _pipe(
+        self, state: TargetState, initial: Keypoints, motion: str, gain: float | None, batch: int, depth: int
+    ) -> Pipe:
+        make = getattr(self._built, "pipe", None)
+        if make is not None:
+            scale = self._hull_scale(state.keypoints, initial) if self.config.adapt_scale else None
+            factor = factor_of(self.config.gain if gain is None else gain, scale, state.keypoints.kp)
+            pipe: Pipe = make(state, initial if motion == "relative" else None, factor, batch, depth)
+            return pipe
+
+        def draw(frames: Tensor) -> Tensor:
+            driving = self._backend.detect(frames)
+            moved = self.moved(state.keypoints, initial, driving, motion=motion, gain=gain)
+            count = max(frames.shape[0], state.keypoints.kp.shape[0])
+            return self._backend.draw(state, Keypoints(*(x.expand(count, *x.shape[1:]) for x in moved))).images
+
+        return PlainPipe(draw)
+
     def moved(
         self, target: Keypoints, initial: Keypoints, driving: Keypoints, *, motion: str, gain: float | None
     ) -> Keypoints:
@@ -162,10 +224,16 @@ class Engine:
         """
         if motion not in MOTIONS:
             raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
+        driving = placed(driving, target.kp.device)
         if motion == "absolute":
             return driving
         gain = self.config.gain if gain is None else gain
         scale = self._hull_scale(target, initial) if self.config.adapt_scale else None
+        initial = placed(initial, target.kp.device)
+        fused = getattr(self._built, "moved", None)
+        if fused is not None:
+            found: Keypoints = fused(target, initial, driving, factor_of(gain, scale, target.kp))
+            return found
         return move(target, initial, driving, gain=gain, scale=scale)
 
     @_exact
@@ -194,12 +262,6 @@ class Engine:
         if isinstance(self._built, ReferenceBackend):
             return self._built
         return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
-
-    def _build(self) -> Backend:
-        if self.plan.backend == "reference":
-            return ReferenceBackend(self._parameters.network(), self.plan.device, self.plan.dtype)
-        with torch.inference_mode():
-            return CpuBackend(self._parameters, self.plan)
 
     def _hull_scale(self, target: Keypoints, initial: Keypoints) -> Tensor:
         """Kept from frame to frame: it depends on what does not change within a clip."""

@@ -101,3 +101,9 @@ def stacked(states: Sequence[TargetState]) -> TargetState:
         if first.projections is None
         else Projections(*(together(*parts) for parts in zip(*(s.projections or () for s in states)))),
     )
+
+
+def placed(points: Keypoints, device: torch.device) -> Keypoints:
+    """Keypoints on a device: those of a motion file come from the CPU."""
+    same = points.kp.device == device
+    return points if same else Keypoints(points.kp.to(device), points.jacobian.to(device))
