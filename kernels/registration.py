@@ -30,6 +30,7 @@ def operator(
     cuda: Callable[..., None] | None = None,
     gpu_takes: Callable[..., bool] | None = None,
     unrounded: Callable[..., Result] | None = None,
+    triton: bool = True,
 ) -> Op:
     """Define `eamfmeg::<schema>` and make the operator's record.
 
@@ -43,12 +44,14 @@ def operator(
         takes: as in `registry.Room`, for all rooms; gpu_takes: instead of it, for those on a GPU.
         cases: the module samples.py: MUTANTS, samples, refusals, sized and network.
         cpu, cuda: the rooms of csrc/, from native.py. Triton's is found by its name.
+        triton: whether there is one; without any room on a GPU the reference runs there.
     """
     name = schema.split("(")[0]
     rooms = {"cpu": Room("cpu", lambda: why_missing("_C"), cpu, cases.MUTANTS, takes)}
     if cuda is not None:
         rooms["cuda"] = Room("cuda", _cuda_missing, cuda, cases.MUTANTS, gpu_takes or takes)
-    rooms["triton"] = Room("triton", _triton_missing, _triton_launcher(name), cases.MUTANTS, gpu_takes or takes)
+    if triton:
+        rooms["triton"] = Room("triton", _triton_missing, _triton_launcher(name), cases.MUTANTS, gpu_takes or takes)
     _library.define(schema)
     _library.impl(name, _dispatch(reference, fake, [rooms["cpu"]]), "CPU")
     on_cuda = [rooms[room] for room in ("triton", "cuda") if room in rooms]
