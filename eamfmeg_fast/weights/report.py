@@ -20,6 +20,7 @@ class WeightsInfo:
         card: the model card (what it was trained on, licence, recipe, seed, steps, limits).
         params: learned numbers. dtype: of the matrices on disk, "F32", "F16" or "BF16".
         version: of the package that wrote the file. created_from: sha256 of the checkpoint it was converted from.
+        activation_scales: what one step of a byte stands for in the input of a convolution; None: never measured.
     """
 
     preset: str
@@ -31,6 +32,7 @@ class WeightsInfo:
     dtype: str
     version: str
     created_from: str | None = None
+    activation_scales: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
