@@ -25,9 +25,9 @@ struct QuantizeMutant {
 
 }  // namespace eamfmeg
 
-// out [n, h, w, c] bytes, contiguous, from float32 features with any strides (fastest where stride_c = 1), and scale and shift
-// [c], contiguous: the nearest whole number to features * scale + shift, ties to even, held to 0...255; 0 for NaN. Returns an
-// eamfmeg::Status.
+// out [n, h, w, c] bytes, contiguous, from float32 features with any strides (fastest where stride_c = 1), and scale and
+// shift [c], contiguous: the nearest whole number to features * scale + shift, ties to even, held to 0...255; 0 for NaN.
+// Returns an eamfmeg::Status.
 extern "C" int eamfmeg_quantize_cpu(void* out, const void* features, const void* scale, const void* shift, std::int64_t n,
                                     std::int64_t h, std::int64_t w, std::int64_t c, std::int64_t stride_n,
                                     std::int64_t stride_h, std::int64_t stride_w, std::int64_t stride_c);

@@ -1,4 +1,5 @@
-// quantize on the CPU; the loops are those of quantize_loops.h. Versions: 1. a row of pixels at a time, lanes along channels.
+// quantize on the CPU; the loops are those of quantize_loops.h. Versions: 1. a row of pixels at a time, lanes along
+// channels.
 #include "quantize/quantize.h"
 
 #define EAMFMEG_LOOPS "quantize/quantize_loops.h"

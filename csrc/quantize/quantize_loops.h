@@ -28,7 +28,8 @@ inline void one_pixel(std::uint8_t* out, const float* from, const float* scale, 
         store(out + i, byte_of(load(from + i), scales_at(scale, i, Vf::kLanes, mutant), load(shift + i), mutant));
     if (i == channels) return;
     const int lanes = static_cast<int>(channels - i);
-    store(out + i, byte_of(load(from + i, lanes), scales_at(scale, i, lanes, mutant), load(shift + i, lanes), mutant), lanes);
+    store(out + i, byte_of(load(from + i, lanes), scales_at(scale, i, lanes, mutant), load(shift + i, lanes), mutant),
+          lanes);
 }
 
 inline void strided_pixel(std::uint8_t* out, const float* from, const float* scale, const float* shift,

@@ -58,7 +58,7 @@ class WeightsReport:
         mismatch: first tensor that differs from the preset; problems: everything that `load_network` would refuse,
             one clause each.
         card, version, created_from, content_sha256: provenance; None where the file is silent.
-        epoch: of a checkpoint, if it says.
+        epoch: of a checkpoint, if it says. scaled: whether it holds activation scales, for precision int8.
     """
 
     path: Path
@@ -76,6 +76,7 @@ class WeightsReport:
     created_from: str | None = None
     content_sha256: str | None = None
     epoch: int | None = None
+    scaled: bool = False
 
     @property
     def params(self) -> int:
@@ -114,6 +115,7 @@ class WeightsReport:
         out += [f"epoch {self.epoch}"] if self.epoch is not None else []
         out += [f"written by version {self.version}"] if self.version else []
         out += [f"converted from sha256 {self.created_from}"] if self.created_from else []
+        out += ["has activation scales, for precision int8"] if self.scaled else []
         out += [f"card {key}: {value}" for key, value in sorted(self.card.items())]
         out += [f"problem: {problem}" for problem in self.problems]
         if self.usable:

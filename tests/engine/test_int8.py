@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from eamfmeg_fast.config import PRESETS, HourglassConfig
 from eamfmeg_fast.engine import Engine, NetworkParameters, choose_backend, int8
+from eamfmeg_fast.engine.cpu.bytes import ByteResidual
 from eamfmeg_fast.engine.int8 import Int8Convolution, why_no_int8
 from eamfmeg_fast.engine.ranges import Ranges
 from eamfmeg_fast.errors import BackendError, InputError, OptionError
@@ -78,6 +79,7 @@ def small_engine(precision: str) -> Engine:
     return Engine(StoredWeights("small"), device="cpu", precision=precision, update="dense")
 
 
+@pytest.mark.slow
 @runs_here
 def test_the_shipped_network_stays_close_to_float64() -> None:
     exact = frame(small_engine("fp64"))
@@ -161,6 +163,19 @@ def test_measured_scales_cover_what_came_and_repeat() -> None:
     assert measure_scales(tiny(), 2) == scales != measure_scales(tiny(), 2, seed=1)
     with pytest.raises(OptionError, match="people=0"):
         measure_scales(tiny(), 0)
+
+
+@runs_here
+def test_a_residual_block_takes_no_tiles() -> None:
+    block = ByteResidual(NetworkParameters(tiny(), tiny_scales()), "generator.bottleneck.r0")
+    x = torch.randn(1, 16, 16, 32, generator=torch.Generator().manual_seed(1))
+    hidden, out = torch.empty(x.shape, dtype=torch.uint8), torch.empty_like(x)
+    block.into(out, hidden, x)
+    kept = x.clone()
+    block.into(kept, hidden, kept)
+    assert torch.equal(out, kept) and not torch.equal(out, x)
+    with pytest.raises(OptionError, match="tiles"):
+        block.into(out, hidden, x, torch.zeros(1, dtype=torch.int32))
 
 
 @runs_here

@@ -25,6 +25,8 @@ def test_scales_come_back(network: Network, good_file: Path, tmp_path: Path) -> 
     plain = load_network(good_file)[1]
     assert plain.activation_scales is None and StoredWeights(good_file).scales is None
     assert plain.content_sha256 == info.content_sha256 and not inspect(path).problems
+    assert inspect(path).scaled and not inspect(good_file).scaled
+    assert "has activation scales, for precision int8" in inspect(path).lines()
 
 
 def test_scales_are_put_into_a_file_and_nothing_else_changes(good_file: Path, tmp_path: Path) -> None:
@@ -79,6 +81,7 @@ def test_bad_scales_are_not_written(
     assert copy.read_bytes() == good_file.read_bytes() and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_stores(good_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file.safetensors"
     path.write_bytes(good_file.read_bytes())
