@@ -35,7 +35,7 @@ def measure(clips: int) -> dict[str, object]:
 
     retargeter = Retargeter.from_pretrained("small")
     means = {k: summary(list(score_lab(retargeter, clips, noisy=k == "noisy"))) for k in ("noisy", "clean")}
-    return {"weights_sha256": retargeter.weights_sha256, "clips": clips, **means}
+    return {"content_sha256": retargeter.content_sha256, "clips": clips, **means}
 
 
 def main() -> None:

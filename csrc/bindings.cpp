@@ -16,6 +16,7 @@
 #include "edge_attention/edge_attention.h"
 #include "identity/identity.h"
 #include "narrow_conv/narrow_conv.h"
+#include "quantize/quantize.h"
 #include "soft_argmax/soft_argmax.h"
 #include "sparse_motion/sparse_motion.h"
 #include "to_image/to_image.h"
@@ -106,6 +107,7 @@ PYBIND11_MODULE(EAMFMEG_MODULE, m) {
     bind(m, "edge_attention_cpu", &eamfmeg_edge_attention_cpu);
     bind(m, "identity_cpu", &eamfmeg_identity_cpu);
     bind(m, "narrow_conv_cpu", &eamfmeg_narrow_conv_cpu);
+    bind(m, "quantize_cpu", &eamfmeg_quantize_cpu);
     bind(m, "soft_argmax_cpu", &eamfmeg_soft_argmax_cpu);
     bind(m, "sparse_motion_cpu", &eamfmeg_sparse_motion_cpu);
     bind(m, "to_image_cpu", &eamfmeg_to_image_cpu);

@@ -104,6 +104,12 @@ class NetworkConfig:
         """Side of the maps that motion lives on (64 at 256 px)."""
         return int(self.size * self.scale_factor)
 
+    @property
+    def residual_convolutions(self) -> tuple[str, ...]:
+        """Names of the 3x3 convolutions that follow a ReLU in the generator's residual blocks."""
+        blocks = range(self.residual_blocks)
+        return tuple(f"generator.bottleneck.r{i}.{conv}" for i in blocks for conv in ("conv1", "conv2"))
+
 
 _FOMM = NetworkConfig("fomm")
 

@@ -18,6 +18,7 @@ _NAMES = (
     "dense_motion",
     "warp_occlude",
     "edge_attention",
+    "quantize",
     "upsample_conv",
     "conv3x3",
     "to_image",

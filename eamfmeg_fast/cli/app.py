@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eamfmeg_fast import __version__
-from eamfmeg_fast.cli import doctor, evaluate, retarget, synth, train, weights
+from eamfmeg_fast.cli import calibrate, doctor, evaluate, retarget, synth, train, weights
 
 app = typer.Typer(
     name="eamfmeg",
@@ -42,6 +42,7 @@ def top(
 app.command("retarget")(retarget.retarget)
 app.command("convert")(weights.convert)
 app.command("inspect")(weights.inspect)
+app.command("calibrate")(calibrate.calibrate)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.add_typer(evaluate.app, name="eval")

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.engine.int8 import why_no_int8
 from eamfmeg_fast.engine.processor import multiplies_bf16
 from eamfmeg_fast.engine.state import Drawn, TargetState
 from eamfmeg_fast.errors import BackendError, OptionError
@@ -16,7 +17,7 @@ from eamfmeg_fast.network import Keypoints
 
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "reference": ("fp32", "fp64"),
-    "cpu": ("fp32", "bf16"),
+    "cpu": ("fp32", "bf16", "int8"),
     "cuda": ("fp32", "bf16", "fp16"),
 }
 """What each backend computes the decoder in; keypoints, Jacobians and flow are float32, or float64 with "fp64"."""
@@ -82,6 +83,8 @@ def choose_backend(backend: str = "auto", device: str = "auto", precision: str =
         raise OptionError(f"precision {precision!r} with backend {name!r}", f"auto, {', '.join(PRECISIONS[name])}")
     if update == "sparse" and name != "cpu":
         raise OptionError(f"update 'sparse' with backend {name!r}", "backend 'cpu'", "Use update='exact'.")
+    if update == "sparse" and precision == "int8":
+        raise OptionError("update 'sparse' with precision 'int8'", "fp32 or bf16", "Whole maps are convolved in int8.")
     decoder, because = _precision(name, precision)
     dtype = torch.float64 if decoder == "fp64" else torch.float32
     return Plan(name, where, dtype, decoder, update, f"{why}; {because}; {UPDATES[update]}")
@@ -117,6 +120,11 @@ def _precision(backend: str, asked: str) -> tuple[str, str]:
         if torch.cuda.get_device_capability() >= (7, 0):
             return "fp16", "keypoints and flow in fp32, decoder in fp16, which this device's tensor cores multiply"
         return "fp32", "everything in fp32, since this device has no tensor cores"
+    if asked == "int8":
+        if lost := why_no_int8():
+            raise BackendError(f"precision 'int8', but {lost}", "", "Use precision='auto'.")
+        rest = "bf16" if multiplies_bf16() else "fp32"
+        return asked, f"keypoints and flow in fp32, residual blocks in int8, the rest of the decoder in {rest}"
     if asked != "auto":
         return asked, f"keypoints and flow in fp32, decoder in {asked}"
     if multiplies_bf16():

@@ -48,14 +48,15 @@ class Engine:
         network: with its weights, or a place to read them from one by one (`Parameters`), which needs less memory. A
             network that is changed later has no effect on what was packed.
         device: "auto", "cpu" or "cuda".
-        precision: of the decoder: "auto", "fp32", "bf16", "fp16" (CUDA) or "fp64" (everything). Keypoints, Jacobians and
-            flow are never computed in less than float32.
+        precision: of the decoder: "auto", "fp32", "bf16", "int8" (CPU), "fp16" (CUDA) or "fp64" (everything). Keypoints,
+            Jacobians and flow are never computed in less than float32. "int8" needs activation scales (`eamfmeg
+            calibrate`) and is never chosen by itself: it is less exact, and slower than bf16 where AVX-512 multiplies that.
         backend: "auto", "cpu", "cuda" or "reference".
         update: "dense" computes every frame; "exact" answers from memory when its input is bit for bit the last one;
             "sparse" (backend "cpu") also decodes again only where the face moved, within `cpu.Tolerance`.
 
     Raises:
-        OptionError: no such precision or backend. BackendError: it cannot run here.
+        OptionError: no such precision or backend, or "int8" without scales. BackendError: it cannot run here.
     """
 
     def __init__(

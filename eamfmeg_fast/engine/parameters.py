@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -18,6 +19,10 @@ class Parameters(Protocol):
     def config(self) -> NetworkConfig:
         """What fixes the network's shapes and arithmetic."""
 
+    @property
+    def scales(self) -> Mapping[str, float] | None:
+        """What one step of a byte stands for in the input of a convolution, by its name; None: never measured."""
+
     def tensor(self, name: str) -> Tensor:
         """One tensor in float32 on the CPU; the caller does not change it."""
 
@@ -26,10 +31,14 @@ class Parameters(Protocol):
 
 
 class NetworkParameters:
-    """The weights of a network that is in memory already, as they are when the engine reads them."""
+    """The weights of a network that is in memory already, as they are when the engine reads them.
 
-    def __init__(self, network: Network) -> None:
-        self._network = network.eval()
+    Args:
+        scales: as `Parameters.scales`; `evaluate.measure_scales` makes them.
+    """
+
+    def __init__(self, network: Network, scales: Mapping[str, float] | None = None) -> None:
+        self._network, self.scales = network.eval(), scales
         self._tensors = dict(network.state_dict())
 
     @property

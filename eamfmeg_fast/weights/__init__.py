@@ -3,7 +3,7 @@
 from eamfmeg_fast.weights.conversion import convert
 from eamfmeg_fast.weights.inspection import inspect
 from eamfmeg_fast.weights.report import PartReport, WeightsInfo, WeightsReport
-from eamfmeg_fast.weights.store import PRETRAINED, load_network, pretrained_names, save_network
+from eamfmeg_fast.weights.store import PRETRAINED, load_network, pretrained_names, save_network, store_scales
 from eamfmeg_fast.weights.stored import StoredWeights
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "load_network",
     "pretrained_names",
     "save_network",
+    "store_scales",
 ]

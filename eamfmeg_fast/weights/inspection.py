@@ -12,6 +12,7 @@ from eamfmeg_fast.weights.checkpoint import canonical_names, read_checkpoint
 from eamfmeg_fast.weights.header import DTYPES, Entry, Header, file_size, quoted, read_header, sniff
 from eamfmeg_fast.weights.reader import check_antialias, check_metadata, check_types, read_card, read_tensors
 from eamfmeg_fast.weights.report import PartReport, WeightsReport
+from eamfmeg_fast.weights.scales import SCALES
 from eamfmeg_fast.weights.shapes import (
     PARTS,
     Mismatch,
@@ -76,6 +77,7 @@ def _inspect_ours(path: Path, header: Header) -> WeightsReport:
         version=header.metadata.get("version"),
         created_from=header.metadata.get("created_from"),
         content_sha256=digest,
+        scaled=SCALES in header.metadata,
     )
 
 

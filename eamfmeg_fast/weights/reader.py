@@ -15,6 +15,7 @@ from torch import Tensor
 from eamfmeg_fast.config import PRESETS
 from eamfmeg_fast.errors import WeightsError
 from eamfmeg_fast.weights.header import CONVERT, Header, quoted
+from eamfmeg_fast.weights.scales import read_scales
 from eamfmeg_fast.weights.writer import FORMAT, FORMAT_VERSION
 
 _STORED = ("F32", "F16", "BF16")
@@ -54,7 +55,7 @@ def check_metadata(path: Path, header: Header) -> str:
     """The preset that one of our files states.
 
     Raises:
-        WeightsError: not one of our files, a newer format or an unknown preset.
+        WeightsError: not one of our files, a newer format, an unknown preset, or a card or scales that make no sense.
     """
     stated = header.metadata
     if stated.get("format") != FORMAT:
@@ -66,6 +67,7 @@ def check_metadata(path: Path, header: Header) -> str:
     if preset not in PRESETS:
         raise WeightsError(f"{quoted(path)} is for preset {quoted(preset)}", f"one of {', '.join(PRESETS)}")
     read_card(path, header)
+    read_scales(path, preset, header.metadata)
     return preset
 
 

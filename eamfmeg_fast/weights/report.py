@@ -20,6 +20,7 @@ class WeightsInfo:
         card: the model card (what it was trained on, licence, recipe, seed, steps, limits).
         params: learned numbers. dtype: of the matrices on disk, "F32", "F16" or "BF16".
         version: of the package that wrote the file. created_from: sha256 of the checkpoint it was converted from.
+        activation_scales: what one step of a byte stands for in the input of a convolution; None: never measured.
     """
 
     preset: str
@@ -31,6 +32,7 @@ class WeightsInfo:
     dtype: str
     version: str
     created_from: str | None = None
+    activation_scales: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class WeightsReport:
         mismatch: first tensor that differs from the preset; problems: everything that `load_network` would refuse,
             one clause each.
         card, version, created_from, content_sha256: provenance; None where the file is silent.
-        epoch: of a checkpoint, if it says.
+        epoch: of a checkpoint, if it says. scaled: whether it holds activation scales, for precision int8.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class WeightsReport:
     created_from: str | None = None
     content_sha256: str | None = None
     epoch: int | None = None
+    scaled: bool = False
 
     @property
     def params(self) -> int:
@@ -112,6 +115,7 @@ class WeightsReport:
         out += [f"epoch {self.epoch}"] if self.epoch is not None else []
         out += [f"written by version {self.version}"] if self.version else []
         out += [f"converted from sha256 {self.created_from}"] if self.created_from else []
+        out += ["has activation scales, for precision int8"] if self.scaled else []
         out += [f"card {key}: {value}" for key, value in sorted(self.card.items())]
         out += [f"problem: {problem}" for problem in self.problems]
         if self.usable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,16 @@ from eamfmeg_fast.config import LIMITS, PRESETS
 from eamfmeg_fast.errors import DtypeError, WeightsError
 from eamfmeg_fast.network import Network
 from eamfmeg_fast.weights.header import CONVERT, Header, file_size, quoted, read_header, sniff
-from eamfmeg_fast.weights.reader import check_antialias, check_metadata, check_types, read_card, read_tensors
+from eamfmeg_fast.weights.reader import (
+    check_antialias,
+    check_metadata,
+    check_types,
+    open_tensors,
+    read_card,
+    read_tensors,
+)
 from eamfmeg_fast.weights.report import WeightsInfo
+from eamfmeg_fast.weights.scales import SCALES, read_scales, scales_text
 from eamfmeg_fast.weights.shapes import blank_network, first_mismatch, is_antialias, is_regenerated, value_problem
 from eamfmeg_fast.weights.writer import (
     ContentDigest,
@@ -80,6 +89,7 @@ def save_network(
     dtype: torch.dtype = torch.float32,
     card: dict[str, Any] | None = None,
     created_from: str | None = None,
+    activation_scales: Mapping[str, float] | None = None,
 ) -> WeightsInfo:
     """Write the weights of `network` as a `.safetensors` file; the same numbers give the same bytes.
 
@@ -89,6 +99,7 @@ def save_network(
         dtype: of matrices and kernels on disk, float32, float16 or bfloat16; vectors stay float32.
         card: JSON: what it was trained on, licence, recipe, seed, steps, limits.
         created_from: sha256 of the checkpoint that these weights come from.
+        activation_scales: what `evaluate.measure_scales` gave, for precision int8.
 
     Raises:
         WeightsError: a tensor that is not finite (in `dtype`), an unknown preset or a file that cannot be written.
@@ -103,10 +114,25 @@ def save_network(
             f"a network of configuration {quoted(preset)}", "a preset, unchanged", "Add a preset for it."
         )
     state = {name: tensor for name, tensor in network.state_dict().items() if not is_regenerated(name)}
-    metadata = make_metadata(preset, card, created_from)
+    metadata = make_metadata(preset, card, created_from, activation_scales)
     write_weights(path, state, lambda name: on_disk(name, state[name], dtype), metadata)
     header = read_header(path)
     return _info(path, header, network, header.metadata["sha256"])
+
+
+def store_scales(name_or_path: str | Path, scales: Mapping[str, float]) -> WeightsInfo:
+    """Put activation scales into a weights file, which is replaced in one step; its tensors stay as they are.
+
+    Raises:
+        WeightsError: as `load_network`, scales that make no sense, or a file that cannot be written.
+    """
+    path = resolve(name_or_path)
+    header, preset = _checked_header(path)
+    metadata = {key: text for key, text in header.metadata.items() if key != "sha256"}
+    with open_tensors(path) as get:
+        write_weights(path, header.entries, get, metadata | {SCALES: scales_text(preset, scales)})
+    header = read_header(path)
+    return _info(path, header, blank_network(preset), header.metadata["sha256"])
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -186,4 +212,5 @@ def _info(path: Path, header: Header, network: Network, content: str) -> Weights
         dtype="+".join(sorted(matrices)),
         version=header.metadata.get("version", ""),
         created_from=header.metadata.get("created_from"),
+        activation_scales=read_scales(path, network.config.preset, header.metadata),
     )

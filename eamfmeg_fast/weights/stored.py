@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -35,6 +36,11 @@ class StoredWeights:
     def config(self) -> NetworkConfig:
         """The preset's."""
         return PRESETS[self.info.preset]
+
+    @property
+    def scales(self) -> Mapping[str, float] | None:
+        """What one step of a byte stands for in the input of a convolution; None: never measured."""
+        return self.info.activation_scales
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, float32 on the CPU; a view into the mapped file where that holds float32.

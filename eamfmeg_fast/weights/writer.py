@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ import eamfmeg_fast
 from eamfmeg_fast.config import LIMITS
 from eamfmeg_fast.errors import DtypeError, WeightsError
 from eamfmeg_fast.weights.header import DTYPE_NAMES, DTYPES, quoted
+from eamfmeg_fast.weights.scales import SCALES, scales_text
 from eamfmeg_fast.weights.shapes import value_problem
 
 FORMAT = "eamfmeg_fast"
@@ -71,11 +72,16 @@ def check_disk_dtype(dtype: torch.dtype) -> None:
         raise DtypeError(f"weights dtype {dtype}", f"one of {', '.join(str(item) for item in DISK_DTYPES)}")
 
 
-def make_metadata(preset: str, card: dict[str, Any] | None, created_from: str | None) -> dict[str, str]:
+def make_metadata(
+    preset: str,
+    card: dict[str, Any] | None,
+    created_from: str | None,
+    activation_scales: Mapping[str, float] | None = None,
+) -> dict[str, str]:
     """The metadata of a file, all text; the content's sha256 is added when it is written.
 
     Raises:
-        WeightsError: the card is no JSON object.
+        WeightsError: the card is no JSON object, or scales that `check_scales` refuses.
     """
     try:
         text = json.dumps(card or {}, sort_keys=True, allow_nan=False)
@@ -88,7 +94,8 @@ def make_metadata(preset: str, card: dict[str, Any] | None, created_from: str | 
         "version": eamfmeg_fast.__version__,
         "card": text,
     }
-    return metadata if created_from is None else metadata | {"created_from": created_from}
+    metadata |= {} if created_from is None else {"created_from": created_from}
+    return metadata if activation_scales is None else metadata | {SCALES: scales_text(preset, activation_scales)}
 
 
 def write_weights(path: Path, names: Iterable[str], get: Callable[[str], Tensor], metadata: dict[str, str]) -> None:

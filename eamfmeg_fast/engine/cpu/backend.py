@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Plan
+from eamfmeg_fast.engine.cpu.bytes import ByteDecoder
 from eamfmeg_fast.engine.cpu.decoder import Decoder
 from eamfmeg_fast.engine.cpu.encoder import Encoder
 from eamfmeg_fast.engine.cpu.front import Detector, MotionFinder, Thumbnails
 from eamfmeg_fast.engine.cpu.sparse import SparseDecoder
 from eamfmeg_fast.engine.cpu.workspace import Workspace, give_back
 from eamfmeg_fast.engine.parameters import Parameters
+from eamfmeg_fast.engine.processor import multiplies_bf16
 from eamfmeg_fast.engine.state import Drawn, TargetState
 from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.network.grain import split_grain
@@ -30,8 +32,9 @@ class CpuBackend:
         self._motion = MotionFinder(parameters, self.workspace)
         self._detector = Detector(parameters, self.workspace)
         self._encoder = Encoder(parameters)
-        kind = SparseDecoder if plan.update == "sparse" else Decoder
-        self._decoder = kind(parameters, PRODUCTS[plan.decoder], self.workspace)
+        kind = ByteDecoder if plan.decoder == "int8" else SparseDecoder if plan.update == "sparse" else Decoder
+        products = PRODUCTS.get(plan.decoder, "bfloat16" if multiplies_bf16() else "float32")
+        self._decoder = kind(parameters, products, self.workspace)
         give_back()
 
     def prepare(self, pictures: Tensor) -> TargetState:

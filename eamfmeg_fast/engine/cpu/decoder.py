@@ -97,13 +97,15 @@ class Decoder:
     """
 
     active = 1.0
+    _hidden = torch.float32
+    """Of the map between the two convolutions of a residual block."""
 
     def __init__(self, parameters: Parameters, products: str, workspace: Workspace) -> None:
         self.config = config = parameters.config
         self._stored, self._workspace = _TYPES[products], workspace
         self._attention = Attention(parameters) if config.attention else None
         names = [f"generator.bottleneck.r{i}" for i in range(config.residual_blocks)]
-        self._residuals = [Residual(parameters, name, products, workspace) for name in names]
+        self._residuals = [self._block(parameters, name, products) for name in names]
         self._up = []
         for i in range(config.down_blocks):
             name = f"generator.up_blocks.{i}"
@@ -112,13 +114,16 @@ class Decoder:
         self._weight, self._bias = folded(parameters, "generator.final")
         self._head = pack_narrow(self._weight, products)
 
+    def _block(self, parameters: Parameters, name: str, products: str) -> Residual:
+        return Residual(parameters, name, products, self._workspace)
+
     def draw(self, state: TargetState, motion: Motion) -> Tensor:
         """The pictures, uint8 `[B, H, W, 3]`, the caller's own."""
         batch, size = motion.flow.shape[0], self.config.map_size
         shape = (batch, size, size, state.features.shape[1])
         # Three memories: one for x, one for hidden and every other up block, one for scratch and the rest of them.
         x = self._workspace.buffer("x", shape)
-        hidden = self._workspace.buffer("even", shape)
+        hidden = self._workspace.buffer("even", shape, self._hidden)
         self.warp(x, state, motion)
         for block in self._residuals:
             block.into(x, hidden, x)
