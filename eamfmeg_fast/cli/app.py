@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eamfmeg_fast import __version__
-from eamfmeg_fast.cli import doctor, evaluate, retarget, synth, train, weights
+from eamfmeg_fast.cli import bench, doctor, evaluate, retarget, synth, train, weights
 
 app = typer.Typer(
     name="eamfmeg",
@@ -45,5 +45,6 @@ app.command("inspect")(weights.inspect)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.add_typer(evaluate.app, name="eval")
+app.command("bench")(bench.bench)
 app.command("verify")(doctor.verify)
 app.command("doctor")(doctor.doctor)
