@@ -23,14 +23,19 @@ _ARTEFACT_S = 420.0
 _OPEN_S = 420.0
 
 
-def environment(threads: int, kit: Kit) -> dict[str, str]:
-    """For a worker: as many threads, each on its own processor; they may spin, since it is stopped between batches."""
-    known = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+def environment(threads: int, kit: Kit, openmp: bool) -> dict[str, str]:
+    """For a worker: as many threads, each on its own processor; they may spin, since it is stopped between batches.
+
+    Args:
+        openmp: it computes with OpenMP. Where OpenMP is only loaded beside another runtime, binding its first thread
+            would bind all threads of the other to one processor.
+    """
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    more = {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
+    bound = {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true", "OMP_PLACES": "cores"} if openmp else {}
     # What one run has compiled the next one finds, as a user's second start does.
-    more |= {"TORCHINDUCTOR_CACHE_DIR": str(kit.path("inductor"))}
-    return {**known, **more, "PYTHONPATH": os.pathsep.join(paths)}
+    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(kit.path("inductor"))}
+    return {**known, **bound, **compiled, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _make(kit: Kit, artefact: str) -> str:
     command = [sys.executable, "-P", "-m", "baselines.kit", str(kit.folder), kit.spec, artefact]
     try:
         run = subprocess.run(
-            command, env=environment(os.cpu_count() or 1, kit), capture_output=True, text=True, timeout=_ARTEFACT_S
+            command, env=environment(1, kit, False), capture_output=True, text=True, timeout=_ARTEFACT_S
         )
     except subprocess.TimeoutExpired:
         return f"not made within {_ARTEFACT_S:.0f} s"
@@ -149,8 +154,9 @@ def _open(kit: Kit, name: str, threads: int, found: Field) -> None:
         checked = truth["numbers"].tolist()
     request = {"name": name, "folder": str(kit.folder), "spec": kit.spec, "threads": threads, "checked": checked}
     request |= {"drawn": str(drawn), "began": time.time()}
+    openmp = name not in RIVALS or RIVALS[name].module == "with_torch"
     command = [sys.executable, "-P", str(HERE / "worker.py"), json.dumps(request)]
-    contestant = Contestant(name, command, environment(threads, kit), kit.path(f"log-{plain}.txt"))
+    contestant = Contestant(name, command, environment(threads, kit, openmp), kit.path(f"log-{plain}.txt"))
     said = contestant.ready(_OPEN_S)
     if "failed" in said:
         found.failed[name] = said["failed"]

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contest import Clip, enter, make_kit, say
+from contest import Clip, Field, enter, make_kit, say
 from engine import KITS, key_of
 from engine_table import README, RESULTS, between
 from facts import commit, machine, slug
-from rounds import Contestant, Pace, Tally, play
+from rounds import Pace, Tally, play
 from variants import Shape
 
 BEGIN, END = "<!-- made by benchmarks/growth.py -->", "<!-- end of growth -->"
@@ -49,43 +49,39 @@ def main() -> None:
     from eamfmeg_fast.evaluate.speed import engine_plans
 
     options = _options()
-    facts = machine()
     plans = [p for p in engine_plans("cpu") if not options.plans or p in options.plans.split(",")]
-    wanted = list(
-        points(plans, options.base, *(_numbers(o) for o in (options.sizes, options.batches, options.targets)))
-    )
-    end = time.monotonic() + 60 * options.minutes
-    open_end = time.monotonic() + 36 * options.minutes
-    contestants: dict[str, Contestant] = {}
-    said: dict[str, dict[str, Any]] = {}
-    failed: dict[str, str] = {}
+    curves = (_numbers(o) for o in (options.sizes, options.batches, options.targets))
+    wanted = list(points(plans, options.base, *curves))
+    field = Field()
     try:
-        for size in dict.fromkeys(point.size for point in wanted):
-            spec = f"{options.network}@{size}"
-            kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(Clip(_FRAMES))}", spec, Clip(_FRAMES))
-            names = list(dict.fromkeys(point.shape.name for point in wanted if point.size == size))
-            found = enter(kit, names, options.threads, open_end)
-            contestants |= {f"{size} {name}": c for name, c in found.contestants.items()}
-            said |= {f"{size} {name}": f for name, f in found.facts.items()}
-            failed |= {f"{size} {name}": why for name, why in found.failed.items()}
-        tallies, lost = play(
-            contestants,
-            rounds=options.rounds,
-            end=end,
-            pace=Pace(options.warmup, options.batch_s, 2),
-            after_round=_tell,
-        )
+        end = time.monotonic() + 60 * options.minutes
+        _enter(field, wanted, options, time.monotonic() + 36 * options.minutes)
+        pace = Pace(options.warmup, options.batch_s, 2)
+        tallies, lost = play(field.contestants, rounds=options.rounds, end=end, pace=pace, after_round=_tell)
     finally:
-        for contestant in contestants.values():
-            contestant.close()
+        field.close()
+    facts = machine()
     result = {"network": options.network, "machine": facts, "commit": commit(), "threads": options.threads}
-    result |= {"date": datetime.date.today().isoformat(), "failed": failed | lost}
-    result["points"] = [row for point in wanted if (row := _row(point, tallies, said)) is not None]
+    result |= {"date": datetime.date.today().isoformat(), "failed": field.failed | lost}
+    result["points"] = [row for point in wanted if (row := _row(point, tallies, field.facts)) is not None]
     path = options.out or RESULTS / f"growth-{slug(facts)}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     if options.out is None:
         README.write_text(between(README.read_text(), BEGIN, END, table(result)))
     print(table(result))
+
+
+def _enter(field: Field, wanted: list[Point], options: argparse.Namespace, end: float) -> None:
+    """Open the variants of all sizes; their names then begin with the size."""
+    clip = Clip(_FRAMES)
+    for size in dict.fromkeys(point.size for point in wanted):
+        spec = f"{options.network}@{size}"
+        kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(clip)}", spec, clip)
+        names = list(dict.fromkeys(point.shape.name for point in wanted if point.size == size))
+        found = enter(kit, names, options.threads, end)
+        field.contestants |= {f"{size} {name}": contestant for name, contestant in found.contestants.items()}
+        field.facts |= {f"{size} {name}": facts for name, facts in found.facts.items()}
+        field.failed |= {f"{size} {name}": why for name, why in found.failed.items()}
 
 
 def _tell(tallies: dict[str, Tally], failed: dict[str, str]) -> None:

@@ -156,7 +156,7 @@ def quantise(kit: Kit) -> None:
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
         frames = kit.frames()
-        for number in np.linspace(0, len(frames) - 1, _CALIBRATION).astype(int):
+        for number in np.unique(np.linspace(0, len(frames) - 1, _CALIBRATION).astype(int)):
             found = front({"driving": picture(frames[number])})
             yield {"flow": found["flow"].copy(), "occlusion": found["occlusion"].copy(), **constant}
 

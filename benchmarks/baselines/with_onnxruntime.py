@@ -14,9 +14,7 @@ def build(kit: Kit, threads: int) -> Frame:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(kit.path("frame.onnx")), options, providers=["CPUExecutionProvider"], disabled_optimizers=None
-    )
+    session = onnxruntime.InferenceSession(str(kit.path("frame.onnx")), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     for name, value in kit.inputs().items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
