@@ -52,10 +52,10 @@ bench: $(VENV)/.installed  ## the benchmarks, each after its accuracy gate
 	$(BIN)/pytest -q benchmarks
 
 rivals: $(VENV)/.bench  ## the engine against other runtimes, 15 minutes on a quiet machine; writes benchmarks/README.md
-	$(PY) -P benchmarks/engine.py
+	$(PY) benchmarks/engine.py
 
 growth: $(VENV)/.installed  ## how a frame's cost grows with size, batch and targets; writes benchmarks/README.md
-	$(PY) -P benchmarks/growth.py
+	$(PY) benchmarks/growth.py
 
 gpu:  ## what needs a CUDA device, with the system's Python; NOT RUN without one
 	GPU_PYTHON="$(GPU_PYTHON)" .ci/gpu

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def _row(point: Point, tallies: dict[str, Tally], said: dict[str, dict[str, Any]
         "curve": point.curve,
         "plan": point.shape.plan,
         "value": point.value,
-        "ms_a_frame": round(medians[len(medians) // 2], 3),
+        "ms_a_frame": round(statistics.median(medians), 3),
         "lo_hi_ms": [round(medians[0], 3), round(medians[-1], 3)],
         "quiet": bool(tallies[name].kept),
         "psnr_db": said[name]["psnr_db"],

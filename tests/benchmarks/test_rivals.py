@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import contest
+import engine
 import engine_table
 import facts
 import growth
@@ -109,6 +110,14 @@ def test_another_size_has_the_same_weights() -> None:
     larger = resized(network, 256)
     assert larger.config.size == 256
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), larger.state_dict().values()))
+
+
+def test_what_ratios_need_is_opened_first_and_what_compiles_last() -> None:
+    names = engine.chosen("")
+    assert names[0] == YARDSTICK and set(RIVALS) < set(names)
+    assert [name for name in names if "compile" in name] == names[-2:]
+    some = engine.chosen("OpenVINO bf16,reference/")
+    assert some == [YARDSTICK, "eamfmeg_fast reference/fp32", "OpenVINO bf16"]
 
 
 @pytest.mark.parametrize(
