@@ -11,7 +11,8 @@ from torch import Tensor
 from baselines import Frame
 from baselines.graph import build as build_graph
 from baselines.kit import Kit, picture
-from eamfmeg_fast.network import Network, move
+from eamfmeg_fast.kernels.geometry import affine_ratio
+from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.network.grain import split_grain
 
 
@@ -62,9 +63,12 @@ def _upstream(kit: Kit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         found = network.kp_detector(target)
         start, edges = network.kp_detector(initial).keypoints, network.edges(found.features)
 
+    strength = torch.from_numpy(kit.inputs("front")["strength"])
+
     def frame(driving: Tensor) -> tuple[Tensor, Tensor]:
         points = network.kp_detector(driving).keypoints
-        moved = move(found.keypoints, start, points, gain=config.gain, adapt_scale=config.adapt_scale)
+        kp = found.keypoints.kp + strength * (points.kp - start.kp)
+        moved = Keypoints(kp, affine_ratio(points.jacobian, start.jacobian) @ found.keypoints.jacobian)
         dense = network.motion(network.generator.dense_motion_network.down(target), found.keypoints, moved)
         base, grain = split_grain(target) if config.skip else (target, None)
         drawn = network.render(base, network.generator.encode(target), edges, dense, grain)

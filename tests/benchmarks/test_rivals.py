@@ -169,6 +169,18 @@ def test_the_table_shows_ratios_and_accuracy() -> None:
     assert "slow &lt;one&gt;" in picture_text and picture_text.count("<rect") == 3
 
 
+def test_only_what_is_between_the_marks_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_table, "RESULTS", tmp_path)
+    monkeypatch.setattr(engine_table, "README", tmp_path / "README.md")
+    marks = f"{engine_table.BEGIN}\nold\n{engine_table.END}"
+    engine_table.README.write_text(f"before\n{marks}\nafter\n")
+    for _ in range(2):
+        engine_table.write_readme(example())
+    text = engine_table.README.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.count("cpu/bf16") == 1 and (tmp_path / "engine.svg").read_text().startswith("<svg")
+
+
 def test_two_machines_beside_each_other() -> None:
     here, there = example(), example()
     there["networks"]["fomm"]["rows"]["eamfmeg_fast cpu/bf16"]["ratio"] = 1.5
