@@ -22,6 +22,7 @@ from facts import commit, machine, slug
 from rounds import Pace, Tally, play, summary
 from variants import OURS
 
+_MINUTES = 7.0
 ROOT = Path(__file__).parent.parent
 KITS = ROOT / "build" / "rivals"
 _OPEN_SHARE, _ROUNDS_SHARE = 0.6, 0.85
@@ -37,16 +38,19 @@ def main() -> None:
     path = options.out or RESULTS / f"engine-{slug(facts)}.json"
     result = json.loads(path.read_text()) if path.exists() else {"networks": {}}
     result |= {"machine": facts}
-    specs = options.networks.split(",")
-    end = time.monotonic() + 60 * options.minutes
-    for index, spec in enumerate(specs):
-        share = (end - time.monotonic()) / (len(specs) - index)
-        run(spec, share, options, lambda rows, spec=spec: _save(path, result, spec, rows))
+    for spec, minutes in wanted(options.networks).items():
+        run(spec, 60 * minutes, options, lambda rows, spec=spec: _save(path, result, spec, rows))
     if options.out is None:
         write_readme(result)
     print(table(result))
     if options.beside:
         print(beside(result, json.loads(options.beside.read_text())))
+
+
+def wanted(text: str) -> dict[str, float]:
+    """Minutes by network, from "fomm=10,small"."""
+    pairs = (word.partition("=") for word in text.split(",") if word)
+    return {spec: float(minutes or _MINUTES) for spec, _, minutes in pairs}
 
 
 def run(spec: str, seconds: float, options: argparse.Namespace, save: Any) -> None:
@@ -138,8 +142,8 @@ def _package(room: str) -> Path:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", default="fomm,small", help="presets, weights files, and sizes: fomm@512")
-    parser.add_argument("--minutes", type=float, default=14.0, help="for everything")
+    words = "presets or weights files, with a size (fomm@512) and minutes (eamfmeg=10)"
+    parser.add_argument("--networks", default="fomm=9.5,small=4.5", help=words)
     parser.add_argument("--rounds", type=int, default=7, help="at most")
     parser.add_argument("--only", default="", help="parts of variants' names; the yardstick always takes part")
     parser.add_argument("--threads", type=int, default=2)

@@ -112,6 +112,10 @@ def test_another_size_has_the_same_weights() -> None:
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), larger.state_dict().values()))
 
 
+def test_networks_come_with_their_minutes() -> None:
+    assert engine.wanted("fomm@512=9.5,small") == {"fomm@512": 9.5, "small": engine._MINUTES}
+
+
 def test_what_ratios_need_is_opened_first_and_what_compiles_last() -> None:
     names = engine.chosen("")
     assert names[0] == YARDSTICK and set(RIVALS) < set(names)
