@@ -10,7 +10,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast lint format types sanitize operators bench gpu clean
+.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth gpu clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -54,12 +54,18 @@ bench: $(VENV)/.installed  ## the benchmarks, each after its accuracy gate
 soak: $(VENV)/.installed  ## 10,000 frames of `small`: memory must not grow
 	$(PY) benchmarks/soak.py
 
+rivals: $(VENV)/.bench  ## the engine against other runtimes, 15 minutes on a quiet machine; writes benchmarks/README.md
+	$(PY) benchmarks/engine.py
+
+growth: $(VENV)/.installed  ## how a frame's cost grows with size, batch and targets; writes benchmarks/README.md
+	$(PY) benchmarks/growth.py
+
 gpu:  ## what needs a CUDA device, with the system's Python; NOT RUN without one
 	GPU_PYTHON="$(GPU_PYTHON)" .ci/gpu
 
 clean:  ## remove what was built; .venv stays (rm -rf .venv)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks eamfmeg_fast/*.so
-	rm -f $(VENV)/.installed $(VENV)/.dev
+	rm -f $(VENV)/.installed $(VENV)/.dev $(VENV)/.bench
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(PY):
@@ -75,4 +81,10 @@ $(VENV)/.installed: $(BUILD_INPUTS) | $(PY)
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,test,dev]'
+	@touch $@
+
+# A rival that cannot be installed here is reported as such; the others are measured.
+$(VENV)/.bench: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,test,bench]' \
+	  || echo "Not all rivals could be installed: those are left out."
 	@touch $@

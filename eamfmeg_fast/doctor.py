@@ -21,6 +21,7 @@ _EXTRAS = {
     "demo": ("scikit-image",),
     "train": ("scikit-image", "tensorboard"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "bench": ("onnx", "onnxruntime", "openvino", "nncf", "MNN"),
     "trt": ("tensorrt",),
     "test": ("pytest", "hypothesis"),
 }

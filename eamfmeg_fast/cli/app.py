@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eamfmeg_fast import __version__
-from eamfmeg_fast.cli import calibrate, doctor, evaluate, retarget, synth, train, weights
+from eamfmeg_fast.cli import bench, calibrate, doctor, evaluate, retarget, synth, train, weights
 
 app = typer.Typer(
     name="eamfmeg",
@@ -46,5 +46,6 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.add_typer(evaluate.app, name="eval")
+app.command("bench")(bench.bench)
 app.command("verify")(doctor.verify)
 app.command("doctor")(doctor.doctor)
