@@ -10,7 +10,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth gpu clean
+.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth soak gpu clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10

@@ -48,9 +48,10 @@ class Engine:
         network: with its weights, or a place to read them from one by one (`Parameters`), which needs less memory. A
             network that is changed later has no effect on what was packed.
         device: "auto", "cpu" or "cuda".
-        precision: of the decoder: "auto", "fp32", "bf16", "int8" (CPU), "fp16" (CUDA) or "fp64" (everything). Keypoints,
-            Jacobians and flow are never computed in less than float32. "int8" needs activation scales (`eamfmeg
-            calibrate`) and is never chosen by itself: it is less exact, and slower than bf16 where AVX-512 multiplies that.
+        precision: of the decoder: "auto", "fp32", "bf16", "int8" (CPU), "fp16" (CUDA) or "fp64" (everything).
+            Keypoints, Jacobians and flow are never computed in less than float32. "int8" needs activation scales
+            (`eamfmeg calibrate`) and is never chosen by itself: it is less exact, and slower than bf16 where AVX-512
+            multiplies that.
         backend: "auto", "cpu", "cuda" or "reference".
         update: "dense" computes every frame; "exact" answers from memory when its input is bit for bit the last one;
             "sparse" (backend "cpu") also decodes again only where the face moved, within `cpu.Tolerance`.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from eamfmeg_fast.engine import BACKENDS, Engine, choose_backend
+from eamfmeg_fast.engine import BACKENDS, Engine, Parameters, choose_backend
 from eamfmeg_fast.errors import BackendError, EamfmegError, OptionError
 from eamfmeg_fast.evaluate.scene import Accuracy, Array, Scene, lab_scene, truth_of
 from eamfmeg_fast.network import Network
@@ -63,8 +63,8 @@ def engine_plans(device: str = "auto", backends: Iterable[str] = BACKENDS) -> li
     return [f"{backend}/{word}" for backend in backends for word in WORDS if _accepts(backend, device, word)]
 
 
-def open_engine(network: Network, plan: str, device: str = "auto") -> Engine:
-    """The engine of a plan's name.
+def open_engine(network: Network | Parameters, plan: str, device: str = "auto") -> Engine:
+    """The engine of a plan's name, which computes every frame anew.
 
     Raises:
         OptionError: no such plan. BackendError: it cannot run here.
@@ -72,7 +72,7 @@ def open_engine(network: Network, plan: str, device: str = "auto") -> Engine:
     backend, slash, precision = plan.partition("/")
     if not slash:
         raise OptionError(f"plan {plan!r}", "backend/precision", f"Known: {', '.join(engine_plans(device))}.")
-    return Engine(network, backend=backend, precision=precision, device=device)
+    return Engine(network, backend=backend, precision=precision, device=device, update="dense")
 
 
 def frame_call(engine: Engine, scene: Scene) -> Callable[[Array], tuple[Array, Array]]:

@@ -12,7 +12,7 @@ import torch
 
 from eamfmeg_fast.evaluate.scene import accuracy, load_scene, load_truth
 from eamfmeg_fast.evaluate.speed import PlanSpeed, frame_call, latencies, open_engine, peak_mb, percentiles
-from eamfmeg_fast.weights import load_network
+from eamfmeg_fast.weights import StoredWeights
 
 _WARMUPS = 3
 
@@ -24,8 +24,7 @@ def measure(request: dict[str, Any]) -> PlanSpeed:
         torch.set_num_threads(request["threads"])
     scene, truth = load_scene(folder / "scene.npz"), load_truth(folder / "truth.npz")
     before = peak_mb()
-    network, _ = load_network(request["weights"])
-    engine = open_engine(network, request["plan"], request["device"])
+    engine = open_engine(StoredWeights(request["weights"]), request["plan"], request["device"])
     start = time.perf_counter()
     call = frame_call(engine, scene)
     prepare_ms = (time.perf_counter() - start) * 1e3
