@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from baselines import RIVALS
-from baselines.kit import Kit, make_inputs
+from baselines.kit import WEIGHTS, Kit, make_inputs
 from rounds import Contestant
 
 HERE = Path(__file__).parent
@@ -85,6 +85,9 @@ def make_kit(folder: Path, spec: str, clip: Clip) -> Kit:
         clip.scene(network.config.size).save(kit.path("scene.npz"))
         make_inputs(kit)
         truth_of(network, kit.scene(), _CHECKED).save(kit.path("truth.npz"))
+    if "@" not in spec and not kit.path(WEIGHTS).exists():
+        say(f"{spec}: measuring its activations for int8")
+        _make(kit, WEIGHTS)
     return kit
 
 

@@ -11,8 +11,17 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 README = HERE / "README.md"
+FRONT_PAGE = HERE.parent / "README.md"
 BEGIN, END = "<!-- made by benchmarks/engine.py -->", "<!-- end of engine -->"
 _OURS = "eamfmeg_fast "
+_HEADLINE = (
+    "torch upstream loop",
+    "torch eager NCHW",
+    "OpenVINO fp32",
+    "OpenVINO front fp32, decoder bf16",
+    "OpenVINO front fp32, decoder int8",
+    "MNN fp32",
+)
 _EQUAL_DB = 120.0
 _DIFFERENT = 0.10
 _WIDTH, _LABEL, _ROW = 860, 290, 26
@@ -65,6 +74,18 @@ def _psnr(row: Result) -> str:
     rounded = "equal" if row["psnr_db"] >= _EQUAL_DB else f"{row['psnr_db']:.1f}"
     exact = row.get("float_psnr_db")
     return rounded if exact is None else f"{rounded} ({exact:.1f})"
+
+
+def headline(result: Result) -> str:
+    """The few rows that the front page shows."""
+    lines = ["| network | variant | ms a frame | frames/s | PSNR dB | keypoints off, px |", "|---|---|---|---|---|---|"]
+    for name, found in result["networks"].items():
+        for variant, row in found["rows"].items():
+            if variant.startswith(_OURS) or variant in _HEADLINE:
+                shown_name = f"**{variant}**" if variant.startswith(_OURS) else variant
+                times = f"{row['p50_ms']:.1f} | {1e3 / row['p50_ms']:.1f}"
+                lines.append(f"| `{name}` | {shown_name} | {times} | {_psnr(row)} | {row['keypoint_shift_px']:.1g} |")
+    return "\n".join(lines)
 
 
 def plot(result: Result) -> str:
@@ -120,6 +141,7 @@ def write_readme(result: Result) -> None:
     """Put the tables between their marks and the picture beside them."""
     (RESULTS / "engine.svg").write_text(plot(result))
     README.write_text(between(README.read_text(), BEGIN, END, shown(result)))
+    FRONT_PAGE.write_text(between(FRONT_PAGE.read_text(), BEGIN, END, headline(result)))
 
 
 def between(text: str, begin: str, end: str, made: str) -> str:

@@ -62,7 +62,7 @@ def _plan(kit: Kit, request: dict[str, Any]) -> tuple[Build, Made]:
 
     torch.set_num_threads(request["threads"])
     shape = shape_of(request["name"])
-    return (lambda: _frames_call(open_engine(kit.network(), shape.plan, "cpu"), kit.scene(), shape)), list
+    return (lambda: _frames_call(open_engine(kit.parameters(), shape.plan, "cpu"), kit.scene(), shape)), list
 
 
 def _rival(kit: Kit, request: dict[str, Any]) -> tuple[Build, Made]:

@@ -65,3 +65,7 @@ class PartialError(EamfmegError):
     """Some of several jobs failed; the others are done."""
 
     exit_code = 4
+
+
+class BackendWarning(RuntimeWarning):
+    """What was asked for does not run here, and something slower runs instead."""

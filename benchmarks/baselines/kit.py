@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from eamfmeg_fast.engine import Parameters
     from eamfmeg_fast.evaluate.scene import Scene
     from eamfmeg_fast.network import Network
 
+WEIGHTS = "weights.safetensors"
 _OPSET = 16
 _CALIBRATION = 24
 
@@ -39,6 +41,14 @@ class Kit:
     def network(self) -> Network:
         """The network itself, float32."""
         return network_of(self.spec)
+
+    def parameters(self) -> Parameters:
+        """The weights as the engine reads them: from a file, one by one, with activation scales."""
+        from eamfmeg_fast.engine import NetworkParameters
+        from eamfmeg_fast.weights import StoredWeights
+
+        path = self.path(WEIGHTS)
+        return StoredWeights(path) if path.exists() else NetworkParameters(self.network())
 
     def scene(self) -> Scene:
         """Target and driving frames."""
@@ -84,6 +94,15 @@ def resized(network: Network, size: int) -> Network:
     other = build_network(replace(network.config, size=size))
     other.load_state_dict(network.state_dict())
     return other
+
+
+def save_parameters(kit: Kit) -> None:
+    """The weights of a preset in a file of ours, with activation scales for int8; other sizes have no preset."""
+    from eamfmeg_fast.evaluate.calibration import measure_scales
+    from eamfmeg_fast.weights import save_network
+
+    network = kit.network()
+    save_network(network, kit.path(WEIGHTS), activation_scales=measure_scales(network))
 
 
 def picture(frame: np.ndarray) -> np.ndarray:
@@ -166,6 +185,7 @@ def quantise(kit: Kit) -> None:
 
 
 MAKERS: dict[str, Callable[[Kit], None]] = {
+    WEIGHTS: save_parameters,
     "frame_inputs.npz": make_inputs,
     "frame.onnx": export_onnx,
     "front.onnx": export_onnx,

@@ -14,6 +14,7 @@ import facts
 import growth
 import numpy as np
 import pytest
+import sparse
 import torch
 import variants
 from baselines import RIVALS, YARDSTICK, graph
@@ -176,12 +177,16 @@ def test_the_table_shows_ratios_and_accuracy() -> None:
 def test_only_what_is_between_the_marks_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_table, "RESULTS", tmp_path)
     monkeypatch.setattr(engine_table, "README", tmp_path / "README.md")
+    monkeypatch.setattr(engine_table, "FRONT_PAGE", tmp_path / "FRONT.md")
     marks = f"{engine_table.BEGIN}\nold\n{engine_table.END}"
-    engine_table.README.write_text(f"before\n{marks}\nafter\n")
+    for page in (engine_table.README, engine_table.FRONT_PAGE):
+        page.write_text(f"before\n{marks}\nafter\n")
     for _ in range(2):
         engine_table.write_readme(example())
     text = engine_table.README.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    front = engine_table.FRONT_PAGE.read_text()
+    assert "| `fomm` | **eamfmeg_fast cpu/bf16** | 10.0 | 100.0 | 40.2 |" in front and "slow" not in front
     assert text.count("cpu/bf16") == 1 and (tmp_path / "engine.svg").read_text().startswith("<svg")
 
 
@@ -198,6 +203,8 @@ def test_the_readme_shows_the_results(root: Path) -> None:
     made = text.split(engine_table.BEGIN)[1].split(engine_table.END)[0].strip()
     results = [json.loads(path.read_text()) for path in (root / "benchmarks/results").glob("engine-*.json")]
     assert made in [engine_table.shown(result) for result in results] or not (made or results)
+    front = (root / "README.md").read_text().split(engine_table.BEGIN)[1].split(engine_table.END)[0].strip()
+    assert front in [engine_table.headline(result) for result in results] or not (front or results)
     made = text.split(growth.BEGIN)[1].split(growth.END)[0].strip()
     results = [json.loads(path.read_text()) for path in (root / "benchmarks/results").glob("growth-*.json")]
     assert made in [growth.table(result) for result in results] or not (made or results)
@@ -207,3 +214,10 @@ def test_a_machine_has_a_name_for_files() -> None:
     name = facts.slug({"processor": "Intel(R) Xeon(R) CPU @ 2.20GHz", "family": "6", "model": "85", "cores": 2})
     assert name == "intel-xeon-cpu-6-85-x2"
     assert facts.machine()["cores"] >= 1 and facts.slug(facts.machine())
+
+
+def test_the_readme_shows_the_sparse_update(root: Path) -> None:
+    text = (root / "benchmarks/README.md").read_text()
+    made = text.split(sparse.BEGIN)[1].split(sparse.END)[0].strip()
+    path = root / "benchmarks/results/sparse.json"
+    assert made == (sparse.table(json.loads(path.read_text())) if path.exists() else "")

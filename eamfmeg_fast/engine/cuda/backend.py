@@ -17,6 +17,7 @@ from eamfmeg_fast.engine.cuda.steps import Steps
 from eamfmeg_fast.engine.cuda.target import TargetMaps, maps_of
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import Drawn, TargetState
+from eamfmeg_fast.errors import BackendWarning
 from eamfmeg_fast.network import Keypoints
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -177,7 +178,7 @@ class CudaBackend:
         narrow = self.dtype
         self._decoder += 1
         words = f"the decoder goes on in {self.dtype}: {narrow} is too narrow for these weights ({why})"
-        warnings.warn(words, RuntimeWarning, stacklevel=3)
+        warnings.warn(words, BackendWarning, stacklevel=3)
 
     def _typed(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Maps in the decoder's type where they are the decoder's, whatever they were prepared in."""

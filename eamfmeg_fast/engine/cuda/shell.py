@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.errors import BackendWarning
+
 Step = Callable[..., tuple[Tensor, ...]]
 Run = Callable[[], tuple[Tensor, ...]]
 
@@ -195,7 +197,7 @@ class CudaShell:
             return self._captured(eager)
         except Exception as error:  # whatever stands in the way, the same work can be begun call by call
             self.why_no_graphs = f"capturing failed with {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-            warnings.warn(f"no CUDA graph, so every kernel is begun by itself: {self.why_no_graphs}", RuntimeWarning, 2)
+            warnings.warn(f"no CUDA graph, so every kernel is begun by itself: {self.why_no_graphs}", BackendWarning, 2)
             torch.cuda.synchronize(self.device)
             return eager
 

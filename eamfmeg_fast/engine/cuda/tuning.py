@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.errors import BackendWarning
+
 _CLOSE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 8e-2}
 """Of the largest number: far more than roundings do, far less than a mistake does."""
 
@@ -41,7 +43,7 @@ class Tuner:
             except Exception as error:  # whatever a kernel's compiler raises, the first way is still there
                 fault = f"{type(error).__name__}: {error}"[:200]
             if fault:
-                warnings.warn(f"{place}: {name!r} is not used: {fault}", RuntimeWarning, stacklevel=2)
+                warnings.warn(f"{place}: {name!r} is not used: {fault}", BackendWarning, stacklevel=2)
         self.chosen[place] = min(times, key=lambda name: times[name])
         return self.chosen[place]
 
