@@ -22,7 +22,7 @@ from eamfmeg_fast.network.layers import to_nhwc
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-_MOST_SCRATCH = 2 << 20
+_MOST_SCRATCH = 1 << 20
 """Floats for the tiles that a convolution works on at a time: more of them gain nothing."""
 
 
