@@ -81,7 +81,7 @@ def motions(frames: np.ndarray, target: np.ndarray) -> list[Motion]:
 
 
 def measure(
-    name: str, frames: np.ndarray, target: np.ndarray, changes: Sequence[float], precision: str
+    name: str, frames: np.ndarray, target: np.ndarray, tolerances: Sequence[Tolerance], precision: str
 ) -> dict[str, Any]:
     """All tolerances on one clip and target."""
     parameters = open_parameters(name)
@@ -94,8 +94,8 @@ def measure(
     products = PRODUCTS[engine.plan.decoder]
     dense = Track(Decoder(parameters, products, Workspace()), None)
     tracks = [dense]
-    for change in changes:
-        tracks.append(Track(SparseDecoder(parameters, products, Workspace(), Tolerance(change=change)), change))
+    for tolerance in tolerances:
+        tracks.append(Track(SparseDecoder(parameters, products, Workspace(), tolerance), tolerance.change))
 
     def front(frame: torch.Tensor) -> Motion:
         moved = engine.moved(state.keypoints, initial, backend.detect(frame), motion="relative", gain=1.0)
@@ -178,17 +178,20 @@ def main() -> None:
     parser.add_argument("--target", type=Path, action="append", help="pictures; without one, the clip's first frame")
     parser.add_argument("--networks", default="eamfmeg,small")
     parser.add_argument("--changes", default="0.01,0.015,0.02,0.03,0.05")
+    parser.add_argument("--dense-above", type=float, default=Tolerance.dense_above)
+    parser.add_argument("--refresh", type=int, default=Tolerance.refresh)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--frames", type=int, default=300, help="at most")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="another results file; the README then stays as it is")
     options = parser.parse_args()
     use_threads(options.threads, pin=True)
-    changes = [float(word) for word in options.changes.split(",")]
+    rest = {"dense_above": options.dense_above, "refresh": options.refresh}
+    tolerances = [Tolerance(float(word), **rest) for word in options.changes.split(",")]
     result: dict[str, Any] = {"machine": machine(), "clips": []}
     for clip, target, frames, face in _clips(options):
         for network in options.networks.split(","):
-            found = measure(network, frames, face, changes, options.precision)
+            found = measure(network, frames, face, tolerances, options.precision)
             found |= {"clip": clip, "target": target, "threads": options.threads, "commit": commit()}
             result["clips"].append(found)
             (options.out or RESULTS).write_text(json.dumps(result, indent=1) + "\n")
