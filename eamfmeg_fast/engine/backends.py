@@ -75,6 +75,8 @@ def choose_backend(backend: str = "auto", device: str = "auto", precision: str =
     if update not in UPDATES:
         raise OptionError(f"update {update!r}", ", ".join(UPDATES), "Check the spelling.")
     cuda = torch.cuda.is_available()
+    if device == "auto" and (backend == "cpu" or (backend == "auto" and update == "sparse")):
+        device = "cpu"
     if device == "cuda" and not cuda:
         raise BackendError("no CUDA device here", "one for device='cuda'", "Use device='cpu'.")
     where = torch.device("cuda" if cuda and device != "cpu" else "cpu")
@@ -85,6 +87,9 @@ def choose_backend(backend: str = "auto", device: str = "auto", precision: str =
         raise OptionError(f"update 'sparse' with backend {name!r}", "backend 'cpu'", "Use update='exact'.")
     if update == "sparse" and precision == "int8":
         raise OptionError("update 'sparse' with precision 'int8'", "fp32 or bf16", "Whole maps are convolved in int8.")
+    if where.type == "cuda" and update == "exact":
+        # There the comparison alone would wait for the device.
+        update = "dense"
     decoder, because = _precision(name, precision)
     dtype = torch.float64 if decoder == "fp64" else torch.float32
     return Plan(name, where, dtype, decoder, update, f"{why}; {because}; {UPDATES[update]}")

@@ -14,12 +14,12 @@ from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.errors import BackendWarning, EamfmegError
 
-_FAST = {"cpu": CpuBackend, "cuda": CudaBackend}
+_PLAIN = {"sparse": "exact"}
 
 
 def build(parameters: Parameters, plan: Plan) -> tuple[Backend, Plan]:
     """The backend, and the plan as it then is: a fast backend that fails is warned of, and the reference runs."""
-    fast = _FAST.get(plan.backend)
+    fast = {"cpu": CpuBackend, "cuda": CudaBackend}.get(plan.backend)
     if fast is not None:
         try:
             with torch.inference_mode():
@@ -35,4 +35,6 @@ def _instead(plan: Plan, error: Exception) -> Plan:
     why = f"backend {plan.backend!r} failed with {type(error).__name__}: {str(error)[:300]}"
     warnings.warn(f"the reference network runs instead: {why}", BackendWarning, stacklevel=4)
     reason = f"the reference network on {plan.device}, since {why}; everything in fp32"
-    return replace(plan, backend="reference", decoder="fp32", update="exact", reason=reason)
+    return replace(
+        plan, backend="reference", decoder="fp32", update=_PLAIN.get(plan.update, plan.update), reason=reason
+    )

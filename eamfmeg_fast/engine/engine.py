@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
 from eamfmeg_fast.engine.building import build
+from eamfmeg_fast.engine.checking import check_keypoints, check_state
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.reuse import Reusing
@@ -54,7 +55,8 @@ class Engine:
             multiplies that.
         backend: "auto", "cpu", "cuda" or "reference".
         update: "dense" computes every frame; "exact" answers from memory when its input is bit for bit the last one;
-            "sparse" (backend "cpu") also decodes again only where the face moved, within `cpu.Tolerance`.
+            "sparse" (backend "cpu") also decodes again only the tiles of features that changed by more than
+            `engine.cpu.sparse.Tolerance` says; several frames at once are decoded densely. A GPU always computes.
 
     Raises:
         OptionError: no such precision or backend, or "int8" without scales. BackendError: it cannot run here.
@@ -75,9 +77,7 @@ class Engine:
         self._lock = threading.RLock()
         self._scale: tuple[Keypoints, Keypoints, Tensor] | None = None
         self._built, self._plan = build(self._parameters, plan)
-        # On a GPU the comparison alone would wait for the device.
-        reuses = update != "dense" and self._plan.device.type == "cpu"
-        self._backend: Backend = Reusing(self._built) if reuses else self._built
+        self._backend: Backend = Reusing(self._built) if self._plan.update != "dense" else self._built
 
     @property
     def plan(self) -> Plan:
@@ -96,6 +96,8 @@ class Engine:
     @_exact
     def prepare_many(self, targets: Sequence[Picture]) -> TargetState:
         """Several targets in one state, for `step_many`."""
+        if not targets:
+            raise ShapeError("no targets", "at least one")
         return stacked([self._backend.prepare(self._batch([target])) for target in targets])
 
     def detect(self, frame: Picture) -> Keypoints:
@@ -105,6 +107,8 @@ class Engine:
     @_exact
     def detect_many(self, frames: Sequence[Picture]) -> Keypoints:
         """The same of B frames at once, `[B, K, 2]` and `[B, K, 2, 2]`."""
+        if not frames:
+            raise ShapeError("no frames", "at least one")
         return self._backend.detect(self._batch(frames))
 
     def step(
@@ -140,8 +144,10 @@ class Engine:
             state: of one target or B; initial, driving: of one frame or B. Wherever there is one, it serves for all.
 
         Raises:
-            ShapeError: numbers of targets and frames that do not fit together.
+            ShapeError: numbers of targets and frames that do not fit together, or something of another network.
+            InputError: a target that was prepared on another device or by another backend.
         """
+        self._check(state, initial, driving)
         counts = {state.keypoints.kp.shape[0], initial.kp.shape[0], driving.kp.shape[0]}
         if len(counts - {1}) > 1:
             given = f"{state.keypoints.kp.shape[0]} targets, {initial.kp.shape[0]} and {driving.kp.shape[0]} frames"
@@ -181,9 +187,15 @@ class Engine:
             ahead: batches that are begun before the first one's pictures are waited for; 0: the least delay.
 
         Raises:
-            OptionError: no such motion. ShapeError: several targets with several frames at once.
+            OptionError: no such motion, or numbers that mean nothing. ShapeError: several targets with several frames
+                at once, or something of another network. InputError: a target of another device or backend.
         """
+        self._check(state, initial)
         targets = state.keypoints.kp.shape[0]
+        if batch < 1 or ahead < 0:
+            raise OptionError(f"batch={batch} and ahead={ahead}", "at least 1 and at least 0")
+        if initial.kp.shape[0] != 1:
+            raise ShapeError(f"{initial.kp.shape[0]} initial frames", "one for the whole stream")
         if motion not in MOTIONS:
             raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
         if targets > 1 and batch > 1:
@@ -226,12 +238,12 @@ class Engine:
         """
         if motion not in MOTIONS:
             raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
-        driving = placed(driving, target.kp.device)
+        driving = placed(driving, target.kp)
         if motion == "absolute":
             return driving
         gain = self.config.gain if gain is None else gain
         scale = self._hull_scale(target, initial) if self.config.adapt_scale else None
-        initial = placed(initial, target.kp.device)
+        initial = placed(initial, target.kp)
         fused = getattr(self._built, "moved", None)
         if fused is not None:
             found: Keypoints = fused(target, initial, driving, factor_of(gain, scale, target.kp))
@@ -271,6 +283,11 @@ class Engine:
         if known is None or known[0] is not target or known[1] is not initial:
             known = self._scale = target, initial, hull_scale(target.kp, initial.kp)
         return known[2]
+
+    def _check(self, state: TargetState, *points: Keypoints) -> None:
+        check_state(state, self.config, self.plan)
+        for each in points:
+            check_keypoints(each, self.config)
 
     def _batch(self, images: Sequence[Picture]) -> Tensor:
         """uint8 `[B, H, W, 3]` of pictures of the network's size.

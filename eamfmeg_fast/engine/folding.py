@@ -24,7 +24,8 @@ def folded(parameters: Parameters, conv: str, norm: str | None = None) -> tuple[
     """A convolution's weight `[O, C, k, k]` and bias `[O]`, float32, with the batch norm that follows it inside."""
     weight, bias = parameters.tensor(f"{conv}.weight"), parameters.tensor(f"{conv}.bias")
     if norm is None:
-        return weight, bias
+        # Not the network's own memory, nor a view of the file.
+        return weight.clone(), bias.clone()
     scale, shift = affine_of_norm(parameters, norm)
     scaled = torch.empty_like(weight)
     # A few channels at a time: the largest weights in float64 would be the process's peak of memory.

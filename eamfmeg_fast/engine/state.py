@@ -103,7 +103,7 @@ def stacked(states: Sequence[TargetState]) -> TargetState:
     )
 
 
-def placed(points: Keypoints, device: torch.device) -> Keypoints:
-    """Keypoints on a device: those of a motion file come from the CPU."""
-    same = points.kp.device == device
-    return points if same else Keypoints(points.kp.to(device), points.jacobian.to(device))
+def placed(points: Keypoints, like: Tensor) -> Keypoints:
+    """Keypoints on the device and in the type of `like`: those of a motion file come in float32 from the CPU."""
+    same = points.kp.device == like.device and points.kp.dtype == like.dtype
+    return points if same else Keypoints(*(x.to(like.device, like.dtype) for x in points))

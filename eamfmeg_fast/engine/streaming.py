@@ -29,18 +29,19 @@ class Pipe(Protocol):
 
 
 class PlainPipe:
-    """Draws when it is collected from: for backends that do one thing at a time."""
+    """Draws at once, before the caller can write the next frame into the same memory: for backends that do one thing at
+    a time."""
 
     def __init__(self, draw: Callable[[Tensor], Tensor]) -> None:
         self._draw, self._waiting = draw, list[Tensor]()
 
     def submit(self, frames: Tensor) -> None:
-        """Keep it."""
-        self._waiting.append(frames)
+        """Draw it."""
+        self._waiting.append(self._draw(frames))
 
     def collect(self) -> Tensor:
-        """Draw what was kept first."""
-        return self._draw(self._waiting.pop(0)).cpu()
+        """What was drawn first."""
+        return self._waiting.pop(0).cpu()
 
     def close(self) -> None:
         """Forget it."""
@@ -67,7 +68,8 @@ def pump(
     """
     pipe, waiting, given = locked(make), list[int](), iter(frames)
     try:
-        while chunk := list(islice(given, batch)):
+        # Copies where several are waited for: a camera may write all of its frames into the same memory.
+        while chunk := [frame.copy() if batch > 1 else frame for frame in islice(given, batch)]:
             full = stack(chunk + chunk[-1:] * (batch - len(chunk)))
             locked(partial(pipe.submit, full))
             waiting.append(len(chunk))

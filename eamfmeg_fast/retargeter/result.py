@@ -170,7 +170,11 @@ class Clip:
 
     def describe(self, reference_frame: int | None) -> dict[str, Any]:
         """Everything that makes the pictures what they are, as plain values."""
+        plan = self.retargeter.engine.plan
         facts = {
+            "backend": plan.backend,
+            "decoder": plan.decoder,
+            "update": plan.update,
             "motion": self.motion,
             "gain": self.gain,
             "preset": self.retargeter.config.preset,

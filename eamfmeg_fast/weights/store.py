@@ -127,6 +127,8 @@ def store_scales(name_or_path: str | Path, scales: Mapping[str, float]) -> Weigh
         WeightsError: as `load_network`, scales that make no sense, or a file that cannot be written.
     """
     path = resolve(name_or_path)
+    # A damaged file must not get a hash that fits it.
+    check_weights(path)
     header, preset = _checked_header(path)
     metadata = {key: text for key, text in header.metadata.items() if key != "sha256"}
     with open_tensors(path) as get:

@@ -54,5 +54,12 @@ class StoredWeights:
             return get(name).to(torch.float32)
 
     def network(self) -> Network:
-        """The whole network, float32, in evaluation mode."""
-        return load_network(self._path)[0]
+        """The whole network, float32, in evaluation mode.
+
+        Raises:
+            WeightsError: the file has been replaced by another since it was opened.
+        """
+        network, info = load_network(self._path)
+        if info.content_sha256 != self.info.content_sha256:
+            raise WeightsError(f"{quoted(self._path)} has been replaced since it was opened", "", "Open it again.")
+        return network

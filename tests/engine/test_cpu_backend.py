@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -12,9 +13,9 @@ import torch
 
 from eamfmeg_fast.config import PRESETS, HourglassConfig, NetworkConfig
 from eamfmeg_fast.engine import Engine, FrameResult, choose_backend
-from eamfmeg_fast.errors import OptionError, ShapeError
+from eamfmeg_fast.errors import InputError, OptionError, ShapeError
 from eamfmeg_fast.kernels.geometry import identity_grid
-from eamfmeg_fast.network import Network, build_network, fill_seeded
+from eamfmeg_fast.network import Keypoints, Network, build_network, fill_seeded
 
 Picture = np.ndarray
 _HOURGLASS = HourglassConfig(8, 4, 64)
@@ -228,3 +229,53 @@ def test_the_choice_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_does_not_go_together_is_refused(option: dict[str, str], word: str) -> None:
     with pytest.raises(OptionError, match=word):
         choose_backend(device="cpu", **option)
+
+
+def test_targets_and_keypoints_of_other_networks_are_refused() -> None:
+    runner, other = engine("released", "fp32"), engine("edge-query", "fp32")
+    target, _, frame, *_ = pictures(runner.config.size)
+    state, points = runner.prepare(target), runner.detect(frame)
+    with pytest.raises(ShapeError, match="features is"):
+        other.step(replace(state, features=state.features[:, :8]), points, points)
+    with pytest.raises(ShapeError, match="edge_map is"):
+        runner.step(replace(state, edge_map=None), points, points)
+    reference = Engine(network("released"), device="cpu", precision="fp32", backend="reference")
+    with pytest.raises(InputError, match="another backend"):
+        runner.step(reference.prepare(target), points, points)
+    double = oracle("released").prepare(target)
+    with pytest.raises(InputError, match="float64"):
+        runner.step(double, points, points)
+    with pytest.raises(ShapeError, match="keypoints"):
+        runner.step(state, points, Keypoints(points.kp[:, :3], points.jacobian[:, :3]))
+    exact = oracle("released").detect(frame)
+    drawn = runner.step(state, exact, exact)
+    assert drawn.flow.dtype == torch.float32 and psnr(drawn.image, runner.step(state, points, points).image) > 60
+
+
+def test_a_network_that_is_changed_later_does_not_change_the_engine() -> None:
+    mine = fill_seeded(build_network(CONFIGS["released"]))
+    runner = Engine(mine, device="cpu", precision="fp32", backend="cpu", update="dense")
+    before = [frame.image for frame in frames_of(runner)]
+    with torch.no_grad():
+        for parameter in mine.parameters():
+            parameter.add_(0.1)
+    assert all(np.array_equal(a, b.image) for a, b in zip(before, frames_of(runner), strict=True))
+
+
+def test_a_stream_may_reuse_the_memory_of_its_frames() -> None:
+    runner = engine("plain", "fp32")
+    target, _, *driving = pictures(runner.config.size)
+    state, initial = runner.prepare(target), runner.detect(driving[0])
+    expected = [runner.step(state, initial, runner.detect(frame)).image for frame in driving]
+
+    def camera() -> Iterator[Picture]:
+        memory = np.empty_like(driving[0])
+        for frame in driving:
+            memory[:] = frame
+            yield memory
+
+    for batch in (1, 2):
+        drawn = list(runner.stream(state, initial, camera(), batch=batch))
+        assert all(psnr(a, b) > 60 for a, b in zip(drawn, expected, strict=True))
+    with pytest.raises(OptionError, match="batch=0"):
+        runner.stream(state, initial, driving, batch=0)

@@ -13,6 +13,7 @@ from eamfmeg_fast.engine.cpu.workspace import Workspace
 from eamfmeg_fast.engine.folding import affine_of_norm, folded
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.engine.state import TargetState
+from eamfmeg_fast.errors import InputError
 from eamfmeg_fast.kernels.compose.native import compose_cpu
 from eamfmeg_fast.kernels.conv3x3.native import conv3x3_cpu, pack_conv3x3, scratch_floats
 from eamfmeg_fast.kernels.edge_attention.native import edge_attention_cpu
@@ -37,18 +38,18 @@ class Attention:
         query = f"{part}.query_conv" if released else edge
         key = parameters.tensor(f"{part}.key_conv.bias")
         self._small = (
-            parameters.tensor(f"{edge}.weight").flatten(),
-            parameters.tensor(f"{query}.bias"),
-            key + parameters.tensor(f"{edge}.bias") if released else key,
-            parameters.tensor(f"{part}.value_conv.bias"),
-            parameters.tensor(f"{part}.gamma"),
+            parameters.tensor(f"{edge}.weight").flatten().clone(),
+            parameters.tensor(f"{query}.bias").clone(),
+            key + parameters.tensor(f"{edge}.bias") if released else key.clone(),
+            parameters.tensor(f"{part}.value_conv.bias").clone(),
+            parameters.tensor(f"{part}.gamma").clone(),
         )
 
     def into(self, out: Tensor, state: TargetState, motion: Motion) -> None:
         """Write the attended, warped and occluded features `[B, h, w, C]`."""
         config, maps, batch = self.config, state.projections, out.shape[0]
         if maps is None or state.edge_map is None:
-            raise TypeError("this target was prepared for a network without attention")
+            raise InputError("a target without projections", "one that backend 'cpu' prepared", "Prepare it again.")
         given = [None if x is None else x.expand(batch, -1, -1, -1) for x in (*maps, to_nhwc(state.features))]
         edge = state.edge_map.expand(batch, -1, -1)
         edge_attention_cpu(

@@ -37,8 +37,8 @@ class Tolerance:
         refresh: everything is computed at least once in so many frames.
     """
 
-    change: float = 0.02
-    dense_above: float = 0.7
+    change: float = 0.0135
+    dense_above: float = 0.5
     refresh: int = 60
 
 
@@ -89,7 +89,10 @@ class SparseDecoder(Decoder):
         self.warp(maps[0], state, motion)
         tiles = self._tiles(state, motion, maps[0])
         if tiles is None or tiles.numel():
+            # Whoever interrupts this leaves activations that nothing may be compared with.
+            windows, self._windows = self._windows, None
             self._decode(maps, tiles)
+            self._windows = windows
         pictures = torch.empty(1, self.config.size, self.config.size, 3, dtype=torch.uint8)
         # The blend follows the flow everywhere: done by tiles it would cost accuracy and save little.
         self.finish(pictures, maps[-1], state, motion)
