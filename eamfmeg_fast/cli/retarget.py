@@ -78,7 +78,7 @@ def retarget(
     }
     call |= {"start": start, "end": end, "on_lost": on_lost, "reference_frame": parse_reference(reference_frame)}
     save: dict[str, Any] = {"lossless": lossless, "crf": crf, "overwrite": overwrite, "side_by_side": side_by_side}
-    engine = {"device": device, "precision": precision, "update": update, "threads": threads}
+    engine: dict[str, Any] = {"device": device, "precision": precision, "update": update, "threads": threads}
     engine |= {"motion": motion, "gain": gain}
     jobs = _jobs(target, driving, out, pairs, output_format, save_motion)
     retargeter = _load(weights, engine)

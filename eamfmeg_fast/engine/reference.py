@@ -66,16 +66,17 @@ class ReferenceBackend:
     def steps(self, state: TargetState, moved: Keypoints) -> Steps:
         """Everything between the moved keypoints and the picture."""
         batch = moved.kp.shape[0]
-        grown = [None if x is None else x.expand(batch, *x.shape[1:]) for x in _tensors(state)]
-        picture, thumbnail, edge_map, features, grain = grown
+
+        def grown(x: Tensor) -> Tensor:
+            return x.expand(batch, *x.shape[1:])
+
+        edge_map = None if state.edge_map is None else grown(state.edge_map)
+        grain = None if state.grain is None else grown(state.grain)
         target = Keypoints(*(x.expand(batch, *x.shape[1:]) for x in state.keypoints))
-        motion = self.network.motion(thumbnail, target, moved)
-        return Steps(motion, self.network.render(picture, features, edge_map, motion, grain))
+        motion = self.network.motion(grown(state.thumbnail), target, moved)
+        drawn = self.network.render(grown(state.picture), grown(state.features), edge_map, motion, grain)
+        return Steps(motion, drawn)
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """uint8 `[B, H, W, 3]` as `[B, 3, H, W]` in [0, 1] of the backend's type and device."""
         return (pictures.to(self.device).to(self.dtype) / 255).permute(0, 3, 1, 2)
-
-
-def _tensors(state: TargetState) -> tuple[Tensor | None, ...]:
-    return state.picture, state.thumbnail, state.edge_map, state.features, state.grain

@@ -39,9 +39,13 @@ class Reusing:
         if known is None or known[0] is not state or not _equal(known[1], moved):
             own = Keypoints(*(x.clone() for x in moved))
             drawn = self.backend.draw(state, moved)
-            self._drawn = state, own, Drawn(*(x.clone() for x in drawn[:3]), active=0.0)
+            self._drawn = state, own, _copied(drawn)
             return drawn
-        return Drawn(*(x.clone() for x in known[2][:3]), active=0.0)
+        return _copied(known[2])
+
+
+def _copied(drawn: Drawn) -> Drawn:
+    return Drawn(drawn.images.clone(), drawn.flow.clone(), drawn.occlusion.clone(), active=0.0)
 
 
 def _equal(a: Keypoints, b: Keypoints) -> bool:

@@ -24,7 +24,8 @@ def deform(picture: Tensor, flow: Tensor, pixel_grid: PixelGrid, align_corners: 
     height, width = picture.shape[1:3]
     small = flow
     if pixel_grid == "centres":
-        small = flow - identity_grid(*flow.shape[1:3], pixel_grid, dtype=flow.dtype, device=flow.device)
+        cells = flow.shape[1:3]
+        small = flow - identity_grid(cells[0], cells[1], pixel_grid, dtype=flow.dtype, device=flow.device)
     large = _enlarge(small.permute(0, 3, 1, 2), height, width).permute(0, 2, 3, 1)
     if pixel_grid == "centres":
         large = large + identity_grid(height, width, pixel_grid, dtype=flow.dtype, device=flow.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,9 +37,9 @@ class Convolution:
         self.weight = weight.to(dtype)
         if self._packed:
             shape = [1, weight.shape[1], size, size]
-            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.to_mkldnn(), self.padding, [1, 1], [1, 1], 1, shape
-            )
+            # The stub knows fewer arguments than there are.
+            pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self.weight = pack(self.weight.to_mkldnn(), self.padding, [1, 1], [1, 1], 1, shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, C, h, w]`, channels last, to `[B, O, h', w']`, channels last."""

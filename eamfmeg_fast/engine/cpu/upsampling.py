@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,5 +26,5 @@ class Upsampling:
 
     def into(self, out: Tensor, x: Tensor, tiles: Tensor | None = None, tile: int = 0) -> None:
         """Write `[B, 2 h, 2 w, O]`, contiguous or the first channels of a wider map, from `[B, h, w, C]`."""
-        part = {"tiles": tiles, "tile": tile}
+        part: dict[str, Any] = {"tiles": tiles, "tile": tile}
         upsample_conv_cpu(out, x, self._shape, self._bias, packed=self._packed, relu=True, repair=False, **part)
