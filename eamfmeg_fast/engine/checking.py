@@ -1,16 +1,39 @@
-"""Targets and keypoints that come back from the caller, held to what the engine's kernels read without asking."""
+"""What the caller hands in, held to what the engine's kernels read without asking: pictures, targets, keypoints."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
 from torch import Tensor
 
 from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.engine.backends import Plan
 from eamfmeg_fast.engine.state import TargetState
-from eamfmeg_fast.errors import InputError, ShapeError
+from eamfmeg_fast.errors import DtypeError, InputError, ShapeError
 from eamfmeg_fast.network import Keypoints
 
 _FIX = "Prepare it with this engine."
+
+
+def as_batch(images: Sequence[np.ndarray[Any, Any]], size: int) -> Tensor:
+    """uint8 `[B, size, size, 3]` of pictures of that size; the caller's own memory where it is one picture.
+
+    Raises:
+        DtypeError, ShapeError: one is something else.
+    """
+    for image in images:
+        if image.dtype != np.uint8:
+            raise DtypeError(f"a picture of type {image.dtype}", "uint8", "Scale it to 0...255 and convert it.")
+        if image.shape != (size, size, 3):
+            raise ShapeError(
+                f"a picture of shape {list(image.shape)}", f"[{size}, {size}, 3] RGB", "Crop and resize it first."
+            )
+    if len(images) == 1:
+        return torch.from_numpy(np.require(images[0], requirements=["C", "W"]))[None]
+    return torch.from_numpy(np.stack(images))
 
 
 def check_state(state: TargetState, config: NetworkConfig, plan: Plan) -> None:

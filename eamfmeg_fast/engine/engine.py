@@ -13,14 +13,14 @@ from torch import Tensor
 
 from eamfmeg_fast.engine.backends import Backend, Plan, choose_backend
 from eamfmeg_fast.engine.building import build
-from eamfmeg_fast.engine.checking import check_keypoints, check_state
+from eamfmeg_fast.engine.checking import as_batch, check_keypoints, check_state
 from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
 from eamfmeg_fast.engine.reference import ReferenceBackend
 from eamfmeg_fast.engine.reuse import Reusing
 from eamfmeg_fast.engine.state import FrameResult, TargetState, placed, stacked
 from eamfmeg_fast.engine.streaming import Pipe, PlainPipe, factor_of, pump
 from eamfmeg_fast.engine.tracing import trace
-from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
+from eamfmeg_fast.errors import OptionError, ShapeError
 from eamfmeg_fast.network import Keypoints, Network, move
 from eamfmeg_fast.network.relative import hull_scale
 
@@ -98,7 +98,7 @@ class Engine:
         """Several targets in one state, for `step_many`."""
         if not targets:
             raise ShapeError("no targets", "at least one")
-        return stacked([self._backend.prepare(self._batch([target])) for target in targets])
+        return stacked([self._backend.prepare(as_batch([target], self.config.size)) for target in targets])
 
     def detect(self, frame: Picture) -> Keypoints:
         """Keypoints and Jacobians of a frame, uint8 `[H, W, 3]` RGB of the network's size."""
@@ -109,7 +109,7 @@ class Engine:
         """The same of B frames at once, `[B, K, 2]` and `[B, K, 2, 2]`."""
         if not frames:
             raise ShapeError("no frames", "at least one")
-        return self._backend.detect(self._batch(frames))
+        return self._backend.detect(as_batch(frames, self.config.size))
 
     def step(
         self,
@@ -201,10 +201,13 @@ class Engine:
         if targets > 1 and batch > 1:
             raise ShapeError(f"{targets} targets and {batch} frames at once", "one of the two")
 
+        def stack(images: list[Picture]) -> Tensor:
+            return as_batch(images, self.config.size)
+
         def make() -> Pipe:
             return self._pipe(state, initial, motion, gain, batch, ahead + 1)
 
-        return pump(make, frames, self._batch, self._locked, batch=batch, ahead=ahead, targets=targets)
+        return pump(make, frames, stack, self._locked, batch=batch, ahead=ahead, targets=targets)
 
     @_exact
     def _locked(self, call: Callable[[], R]) -> R:
@@ -266,8 +269,11 @@ class Engine:
             `flow` is the absolute sampling grid; `features_warped` is after the occlusion.
         """
         oracle = self._oracle
-        state, start = oracle.prepare(self._batch([target])), oracle.detect(self._batch([initial]))
-        found = oracle.look(self._batch([driving]))
+        state, start = (
+            oracle.prepare(as_batch([target], self.config.size)),
+            oracle.detect(as_batch([initial], self.config.size)),
+        )
+        found = oracle.look(as_batch([driving], self.config.size))
         moved = self.moved(state.keypoints, start, found.keypoints, motion=motion, gain=gain)
         return trace(oracle, state, start, found, moved)
 
@@ -288,21 +294,3 @@ class Engine:
         check_state(state, self.config, self.plan)
         for each in points:
             check_keypoints(each, self.config)
-
-    def _batch(self, images: Sequence[Picture]) -> Tensor:
-        """uint8 `[B, H, W, 3]` of pictures of the network's size.
-
-        Raises:
-            DtypeError, ShapeError: one is something else.
-        """
-        size = self.config.size
-        for image in images:
-            if image.dtype != np.uint8:
-                raise DtypeError(f"a picture of type {image.dtype}", "uint8", "Scale it to 0...255 and convert it.")
-            if image.shape != (size, size, 3):
-                raise ShapeError(
-                    f"a picture of shape {list(image.shape)}", f"[{size}, {size}, 3] RGB", "Crop and resize it first."
-                )
-        if len(images) == 1:
-            return torch.from_numpy(np.require(images[0], requirements=["C", "W"]))[None]
-        return torch.from_numpy(np.stack(images))
