@@ -23,7 +23,8 @@ from rounds import Pace, Tally, play, summary
 from variants import OURS
 
 _MINUTES = 7.0
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 KITS = ROOT / "build" / "rivals"
 _OPEN_SHARE, _ROUNDS_SHARE = 0.6, 0.85
 """Of a network's time: until then variants may be opened, until then rounds may begin; latencies take the rest."""
@@ -36,15 +37,25 @@ def main() -> None:
     options = _options()
     facts = machine()
     path = options.out or RESULTS / f"engine-{slug(facts)}.json"
-    result = json.loads(path.read_text()) if path.exists() else {"networks": {}}
+    result = kept(path)
+    versions = {"versions": facts.pop("versions")}
     result |= {"machine": facts}
     for spec, minutes in wanted(options.networks).items():
-        run(spec, 60 * minutes, options, lambda rows, spec=spec: _save(path, result, spec, rows))
+        run(spec, 60 * minutes, options, lambda rows, spec=spec: _save(path, result, spec, rows | versions))
     if options.out is None:
         write_readme(result)
     print(table(result))
     if options.beside:
         print(beside(result, json.loads(options.beside.read_text())))
+
+
+def kept(path: Path) -> Result:
+    """Results of before, each network with the versions of the packages that it was measured with."""
+    result: Result = json.loads(path.read_text()) if path.exists() else {"networks": {}}
+    versions = result.get("machine", {}).pop("versions", {})
+    for found in result["networks"].values():
+        found.setdefault("versions", versions)
+    return result
 
 
 def wanted(text: str) -> dict[str, float]:
@@ -57,11 +68,11 @@ def run(spec: str, seconds: float, options: argparse.Namespace, save: Any) -> No
     """One network's contest within about `seconds`; `save` is handed its figures whenever there are new ones."""
     begin = time.monotonic()
     clip = Clip(options.frames, options.driving, options.target)
-    kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(clip)}", spec, clip)
+    kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(clip, spec)}", spec, clip)
     names = chosen(options.only)
     entered = enter(kit, names, options.threads, begin + _OPEN_SHARE * seconds)
     head = {"commit": commit(), "date": datetime.date.today().isoformat(), "threads": options.threads}
-    head |= {"clip": "lab" if clip.driving is None else "own", "yardstick": YARDSTICK}
+    head |= {"clip": "lab" if clip.driving is None else clip.driving.name, "yardstick": YARDSTICK}
 
     def keep(tallies: dict[str, Tally], failed: dict[str, str]) -> None:
         save(figures(head, entered, tallies, failed))
@@ -123,21 +134,30 @@ def _save(path: Path, result: Result, spec: str, rows: Result) -> None:
     aside.replace(path)
 
 
-def key_of(clip: Clip) -> str:
-    """Of a kit: what makes it, network and clip; another text, another kit."""
-    return hashlib.sha256(f"{clip} {_made_by()}".encode()).hexdigest()[:12]
+def key_of(clip: Clip, spec: str) -> str:
+    """Of a kit: the contents of all that makes it, program, weights and clip; other contents, another kit."""
+    whole = hashlib.sha256(f"{spec} {clip.frames}".encode())
+    for files in (_made_by(), _files(Path(spec.partition("@")[0])), _files(clip.driving), _files(clip.target)):
+        whole.update(f" {len(files)}".encode())
+        for path in files:
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:12]
 
 
-def _made_by() -> list[str]:
-    files = [*sorted((Path(__file__).parent / "baselines").glob("*.py")), *sorted(_package("network").glob("*.py"))]
-    weights = _package("pretrained").glob("*.safetensors")
-    return [path.read_text() for path in files] + [str(path.stat().st_size) for path in weights]
+def _made_by() -> list[Path]:
+    import eamfmeg_fast.kernels
+
+    package, kernels = (Path(module.__path__[0]) for module in (eamfmeg_fast, eamfmeg_fast.kernels))
+    globs = [(HERE / "baselines", "*.py"), (package / "network", "*.py"), (package / "pretrained", "*.safetensors")]
+    globs += [(package / "lab", "*.py"), (kernels, "*/reference.py"), (kernels, "geometry.py")]
+    return [path for folder, words in globs for path in sorted(folder.glob(words))]
 
 
-def _package(room: str) -> Path:
-    import eamfmeg_fast
-
-    return Path(eamfmeg_fast.__file__).parent / room
+def _files(path: Path | None) -> list[Path]:
+    """The file, or those in the folder; none if it is not there."""
+    if path is None or not path.exists():
+        return []
+    return [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
 
 
 def _options() -> argparse.Namespace:

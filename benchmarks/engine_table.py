@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -17,7 +17,10 @@ _OURS = "eamfmeg_fast "
 _HEADLINE = (
     "torch upstream loop",
     "torch eager NCHW",
+    "torch bf16 autocast",
+    "torch.compile bf16 autocast",
     "OpenVINO fp32",
+    "OpenVINO bf16",
     "OpenVINO front fp32, decoder bf16",
     "OpenVINO front fp32, decoder int8",
     "MNN fp32",
@@ -39,7 +42,7 @@ def _network(name: str, found: Result, machine: Result) -> str:
     threads = f"{found['threads']} threads" if found["threads"] > 1 else "1 thread"
     lines = [
         f"**`{name}`** on {machine['processor']} (family {machine['family']}, model {machine['model']}), {threads}, "
-        f"commit {found['commit']}, {found['date']}:",
+        f"commit {found['commit']}, {found['date']}, {_clip(found)}:",
         "",
         "| variant | ms a frame, p50 (p20 - p80) | times the yardstick (lo - hi) | p95, p99 ms | first frame ms | "
         "start s | memory MB | PSNR dB | keypoints off, px |",
@@ -47,10 +50,24 @@ def _network(name: str, found: Result, machine: Result) -> str:
     ]
     lines += [f"| {' | '.join(_cells(variant, row))} |" for variant, row in found["rows"].items()]
     lines += ["", f"The yardstick is {found['yardstick']}."]
+    versions = found.get("versions") or machine.get("versions", {})
+    if versions:
+        lines.append(f"Measured with {', '.join(f'{package} {version}' for package, version in versions.items())}.")
     if any(not row["quiet"] for row in found["rows"].values()):
         lines.append("A figure with * was never measured alone: other work ran in all batches.")
     lines += [f"{variant}: {why}." for variant, why in found["failed"].items()]
     return "\n".join(lines)
+
+
+def _clip(found: Result) -> str:
+    """Of what the frames are, and of how many of them p95 and p99 are."""
+    counts = [row["latency"]["frames"] for row in found["rows"].values() if "latency" in row]
+    # Results do not say where a clip lay: only its name is shown.
+    name = PurePath(found["clip"].replace("\\", "/")).name
+    if not counts:
+        return f"clip `{name}`"
+    several = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+    return f"clip `{name}`, p95 and p99 of {several} frames"
 
 
 def _cells(variant: str, row: Result) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def _enter(field: Field, wanted: list[Point], options: argparse.Namespace, end: 
     clip = Clip(_FRAMES)
     for size in dict.fromkeys(point.size for point in wanted):
         spec = f"{options.network}@{size}"
-        kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(clip)}", spec, clip)
+        kit = make_kit(KITS / f"{Path(spec).stem}-{key_of(clip, spec)}", spec, clip)
         names = list(dict.fromkeys(point.shape.name for point in wanted if point.size == size))
         found = enter(kit, names, options.threads, end)
         field.contestants |= {f"{size} {name}": contestant for name, contestant in found.contestants.items()}

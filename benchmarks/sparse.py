@@ -1,8 +1,10 @@
 """The sparse update against dense decoding, frame by frame on the same clip: `python benchmarks/sparse.py`.
 
-Every frame is drawn densely and then with each tolerance in turn, in one process. The front (thumbnail, keypoints,
-flow) is computed and counted for every frame that is not bit for bit the one before. Networks with seeded weights have
-no sensible motion: their decoder then follows the flow and occlusion that `small` finds, while their own front is timed.
+Every frame is drawn densely, then densely with frames that repeat answered from memory (the engine's "exact" update),
+then with each tolerance in turn (its "sparse" update, which has that memory too), in one process. The front (thumbnail,
+keypoints, flow) is computed and counted for every frame that is not answered from memory. Networks with seeded weights
+have no sensible motion: their decoder then follows the flow and occlusion that `small` finds, while their own front is
+timed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,14 @@ from engine_table import between
 from facts import commit, machine
 
 from eamfmeg_fast.engine import Engine, NetworkParameters, Parameters, use_threads
+from eamfmeg_fast.engine.backends import Backend
 from eamfmeg_fast.engine.cpu.backend import PRODUCTS, CpuBackend
 from eamfmeg_fast.engine.cpu.decoder import Decoder
 from eamfmeg_fast.engine.cpu.front import Motion
 from eamfmeg_fast.engine.cpu.sparse import SparseDecoder, Tolerance
 from eamfmeg_fast.engine.cpu.workspace import Workspace
+from eamfmeg_fast.engine.reuse import Reusing
+from eamfmeg_fast.engine.state import Drawn, TargetState
 from eamfmeg_fast.network import Keypoints, build_network, fill_seeded
 from eamfmeg_fast.weights import StoredWeights, pretrained_names
 
@@ -44,28 +49,62 @@ def open_parameters(name: str) -> Parameters:
 
 
 @dataclass
+class Guided:
+    """The CPU backend with another decoder, which follows `guide` where there is one; see `engine.backends.Backend`.
+
+    Attributes:
+        backend: whose front is used. decoder: draws.
+    """
+
+    backend: CpuBackend
+    decoder: Decoder
+    guide: Motion | None = None
+
+    def prepare(self, pictures: torch.Tensor) -> TargetState:
+        """As the backend."""
+        return self.backend.prepare(pictures)
+
+    def detect(self, frames: torch.Tensor) -> Keypoints:
+        """As the backend."""
+        return self.backend.detect(frames)
+
+    def draw(self, state: TargetState, moved: Keypoints) -> Drawn:
+        """As the backend, one target and one frame."""
+        found = self.backend._motion.find(state.thumbnail.permute(0, 2, 3, 1), state.keypoints, moved)
+        motion = self.guide or found
+        picture = self.decoder.draw(state, motion)
+        return Drawn(picture, motion.flow, motion.occlusion[:, None], self.decoder.active)
+
+
+@dataclass
 class Track:
     """One way to decode, and what came of it.
 
     Attributes:
+        guided: draws. reuses: frames that repeat are answered from memory. change: the tolerance; None: dense.
         times_ms: of every frame, front included. psnr: to dense, of every frame. active: share of tiles decoded.
     """
 
-    decoder: Decoder
-    change: float | None
+    guided: Guided
+    reuses: bool = False
+    change: float | None = None
     times_ms: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     active: list[float] = field(default_factory=list)
-    picture: torch.Tensor | None = None
 
-    def row(self, dense: Track) -> dict[str, Any]:
-        """Its figures beside those of the dense decoder."""
+    def __post_init__(self) -> None:
+        self.backend: Backend = Reusing(self.guided) if self.reuses else self.guided
+
+    def row(self, dense: Track, exact: Track) -> dict[str, Any]:
+        """Its figures beside those of the dense decoder, without and with memory."""
         mean = float(np.mean(self.times_ms))
         return {
+            "update": "sparse" if self.change is not None else "exact" if self.reuses else "dense",
             "change": self.change,
             "mean_ms": mean,
             "p50_ms": float(np.median(self.times_ms)),
             "faster": float(np.mean(dense.times_ms)) / mean,
+            "faster_than_exact": float(np.mean(exact.times_ms)) / mean,
             "active": float(np.mean(self.active)),
             "psnr_min_db": min(self.psnr),
             "psnr_mean_db": float(np.mean(self.psnr)),
@@ -92,47 +131,48 @@ def measure(
     guides = None if name == _GUIDE else motions(frames, target)
     state, initial = engine.prepare(target), engine.detect(frames[0])
     products = PRODUCTS[engine.plan.decoder]
-    dense = Track(Decoder(parameters, products, Workspace()), None)
-    tracks = [dense]
+    dense, exact = (
+        Track(Guided(backend, Decoder(parameters, products, Workspace())), reuses) for reuses in (False, True)
+    )
+    tracks = [dense, exact]
     for tolerance in tolerances:
-        tracks.append(Track(SparseDecoder(parameters, products, Workspace(), tolerance), tolerance.change))
+        decoder = SparseDecoder(parameters, products, Workspace(), tolerance)
+        tracks.append(Track(Guided(backend, decoder), True, tolerance.change))
 
-    def front(frame: torch.Tensor) -> Motion:
-        moved = engine.moved(state.keypoints, initial, backend.detect(frame), motion="relative", gain=1.0)
-        thumbnail = state.thumbnail.permute(0, 2, 3, 1)
-        return backend._motion.find(thumbnail, state.keypoints, Keypoints(*moved))
+    def draw(chosen: Backend, frame: torch.Tensor) -> Drawn:
+        moved = engine.moved(state.keypoints, initial, chosen.detect(frame), motion="relative", gain=1.0)
+        return chosen.draw(state, moved)
 
     with torch.inference_mode():
-        _run(tracks, [torch.from_numpy(frame)[None] for frame in frames], guides, front, state)
+        run(tracks, [torch.from_numpy(frame)[None] for frame in frames], guides, draw)
     repeats = sum(bool((a == b).all()) for a, b in zip(frames, frames[1:])) / len(frames)
     head = {"network": name, "precision": engine.plan.decoder, "frames": len(frames), "repeated": repeats}
-    return head | {"rows": [track.row(dense) for track in tracks]}
+    return head | {"rows": [track.row(dense, exact) for track in tracks]}
 
 
-def _run(tracks: list[Track], frames: list[torch.Tensor], guides: list[Motion] | None, front: Any, state: Any) -> None:
-    for _ in range(_WARMUPS):
-        front(frames[0])
-        tracks[0].decoder.draw(state, guides[0] if guides else front(frames[0]))
-    last: torch.Tensor | None = None
+def run(
+    tracks: list[Track],
+    frames: list[torch.Tensor],
+    guides: list[Motion] | None,
+    draw: Callable[[Backend, torch.Tensor], Drawn],
+) -> None:
+    """Draw all frames with all tracks, the first of which is what the others are compared with."""
+    for track in tracks:
+        for _ in range(_WARMUPS if track.change is None else 0):
+            draw(track.guided, frames[0])
     for number, frame in enumerate(frames):
         dense = None
         for track in tracks:
+            track.guided.guide = guides[number] if guides else None
             begin = time.perf_counter()
-            if track.change is not None and last is not None and torch.equal(last, frame):
-                track.active.append(0.0)
-            else:
-                found = front(frame)
-                track.picture = track.decoder.draw(state, guides[number] if guides else found)
-                track.active.append(track.decoder.active)
+            drawn = draw(track.backend, frame)
             track.times_ms.append((time.perf_counter() - begin) * 1e3)
-            dense = track.picture if dense is None else dense
-            track.psnr.append(_psnr(track.picture, dense))
-        last = frame
+            track.active.append(drawn.active)
+            dense = drawn.images if dense is None else dense
+            track.psnr.append(_psnr(drawn.images, dense))
 
 
-def _psnr(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
-    if a is None or b is None:
-        return 0.0
+def _psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     error = float(((a.double() - b.double()) ** 2).mean())
     return 99.0 if error == 0 else min(99.0, float(10 * np.log10(255**2 / error)))
 
@@ -148,13 +188,15 @@ def _clip(found: dict[str, Any]) -> str:
         f"{found['frames']} frames, {found['repeated']:.0%} of them repeated; {found['threads']} threads, "
         f"commit {found['commit']}.",
         "",
-        "| tolerance | tiles decoded | ms a frame, mean | p50 | times dense | PSNR to dense, min (mean) dB |",
-        "|---|---|---|---|---|---|",
+        "| tolerance | tiles decoded | ms a frame, mean | p50 | times dense | times exact | "
+        "PSNR to dense, min (mean) dB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in found["rows"]:
-        label = "dense" if row["change"] is None else f"{row['change']:g}"
+        label = row.get("update", "dense") if row["change"] is None else f"{row['change']:g}"
         quality = "-" if row["change"] is None else f"{row['psnr_min_db']:.1f} ({row['psnr_mean_db']:.1f})"
-        times = f"{row['mean_ms']:.1f} | {row['p50_ms']:.1f} | {row['faster']:.2f}"
+        exact = f"{row['faster_than_exact']:.2f}" if "faster_than_exact" in row else "-"
+        times = f"{row['mean_ms']:.1f} | {row['p50_ms']:.1f} | {row['faster']:.2f} | {exact}"
         lines.append(f"| {label} | {row['active']:.1%} | {times} | {quality} |")
     return "\n".join(lines)
 

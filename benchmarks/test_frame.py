@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from eamfmeg_fast.engine import Engine
-from eamfmeg_fast.network import build_network, fill_seeded
+from eamfmeg_fast.evaluate.scene import Scene, Truth, accuracy, truth_of
+from eamfmeg_fast.evaluate.speed import frame_call
+from eamfmeg_fast.network import Network, build_network, fill_seeded
 
 PRESETS = ("small", "fomm", "eamfmeg")
-MAX_SHIFT_PX, MIN_PSNR = 0.01, 80.0
+PRECISIONS = ("fp32", "auto")
+MAX_SHIFT_PX, MIN_PSNR = 0.01, {"fp32": 80.0, "bf16": 40.0}
 
 
-def pictures() -> list[np.ndarray]:
+@cache
+def scene() -> Scene:
     """target, initial and driving picture: smooth random fields that differ a little."""
     rng = np.random.default_rng(3)
     coarse = rng.uniform(0, 255, (9, 9, 3))
@@ -23,25 +29,29 @@ def pictures() -> list[np.ndarray]:
         rows = coarse[low] * (1 - part)[:, None, None] + coarse[low + 1] * part[:, None, None]
         image = rows[:, low] * (1 - part)[None, :, None] + rows[:, low + 1] * part[None, :, None]
         out.append(image.astype(np.uint8))
-    return out
+    return Scene(out[0], np.stack(out[1:]))
 
 
-def distance(preset: str) -> tuple[float, float]:
-    """Keypoint shift in px and PSNR in dB of float32 against float64."""
+@cache
+def known(preset: str) -> tuple[Network, Truth]:
+    """A network with seeded weights, and what float64 draws with it."""
     network = fill_seeded(build_network(preset))
-    plans = ({"precision": "fp32"}, {"precision": "fp64"})
-    runs = [Engine(network, backend="reference", **plan).trace(*pictures()) for plan in plans]
-    shift = np.abs(runs[0]["kp_driving"] - runs[1]["kp_driving"]).max() * 128
-    error = ((runs[0]["prediction"] - runs[1]["prediction"]) ** 2).mean()
-    return float(shift), float(-10 * np.log10(max(error, 1e-20)))
+    return network, truth_of(network, scene(), 1)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_frame(benchmark, preset: str) -> None:
-    shift, psnr = distance(preset)
-    assert shift <= MAX_SHIFT_PX and psnr >= MIN_PSNR
-    engine = Engine(fill_seeded(build_network(preset)), update="dense")
-    target, initial, driving = pictures()
-    state, start = engine.prepare(target), engine.detect(initial)
-    benchmark.extra_info |= {"keypoint_shift_px": shift, "psnr_db": psnr, "plan": engine.plan.reason}
-    benchmark.pedantic(lambda: engine.step(state, start, engine.detect(driving)), rounds=10, warmup_rounds=2)
+def test_frame(benchmark, preset: str, precision: str) -> None:
+    network, truth = known(preset)
+    engine = Engine(network, precision=precision, update="dense")
+    call, driving = frame_call(engine, scene()), scene().frames[1]
+    picture, kp = call(driving)
+    found = accuracy(truth, [picture], [kp])
+    least = MIN_PSNR["fp32" if engine.plan.decoder == "fp32" else "bf16"]
+    assert found.keypoint_shift_px <= MAX_SHIFT_PX and found.psnr_db >= least
+    benchmark.extra_info |= {
+        "keypoint_shift_px": found.keypoint_shift_px,
+        "psnr_db": found.psnr_db,
+        "plan": engine.plan.reason,
+    }
+    benchmark.pedantic(lambda: call(driving), rounds=10, warmup_rounds=2)

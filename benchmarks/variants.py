@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from baselines import RIVALS
 from baselines.kit import Kit, picture
-from worker import Ready, peak_mb, pin_busiest, to_and_fro
+from worker import Ready, held_mb, peak_mb, pin_busiest, to_and_fro
 
 OURS = "eamfmeg_fast "
 """In front of a plan's name."""
@@ -62,7 +62,7 @@ def _plan(kit: Kit, request: dict[str, Any]) -> tuple[Build, Made]:
 
     torch.set_num_threads(request["threads"])
     shape = shape_of(request["name"])
-    return (lambda: _frames_call(open_engine(kit.parameters(), shape.plan, "cpu"), kit.scene(), shape)), list
+    return (lambda: _frames_call(open_engine(kit.parameters(), shape.plan, "cpu"), kit, shape)), list
 
 
 def _rival(kit: Kit, request: dict[str, Any]) -> tuple[Build, Made]:
@@ -71,10 +71,11 @@ def _rival(kit: Kit, request: dict[str, Any]) -> tuple[Build, Made]:
     return (lambda: rival.build(kit, request["threads"])), lambda frames: picture(frames[0])
 
 
-def _frames_call(engine: Any, scene: Any, shape: Shape) -> Callable[[list[np.ndarray]], Drawn]:
+def _frames_call(engine: Any, kit: Kit, shape: Shape) -> Callable[[list[np.ndarray]], Drawn]:
     """One call of the engine: at once where it takes batches, else one frame after another."""
-    states = itertools.cycle([engine.prepare(scene.target) for _ in range(shape.targets)])
-    initial = engine.detect(scene.frames[0])
+    target = kit.target()
+    states = itertools.cycle([engine.prepare(target) for _ in range(shape.targets)])
+    initial = engine.detect(kit.first())
     together = shape.batch > 1 and hasattr(engine, "step_many")
 
     def call(frames: list[np.ndarray]) -> Drawn:
@@ -93,7 +94,7 @@ def _frames_call(engine: Any, scene: Any, shape: Shape) -> Callable[[list[np.nda
 def _opened(kit: Kit, request: dict[str, Any], build: Build, made: Made) -> Ready:
     frames = kit.frames()
     batch = shape_of(request["name"]).batch if request["name"].startswith(OURS) else 1
-    before, start = peak_mb(), time.perf_counter()
+    before, start = held_mb(), time.perf_counter()
     call = build()
     built = time.perf_counter()
     call(made([frames[0]] * batch))

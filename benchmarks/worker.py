@@ -26,7 +26,7 @@ class Ready:
     Attributes:
         call: draws one frame. frame: makes what `call` is handed, by number, untimed.
         facts: what opening it said. settled: called once after the first warm-up.
-        peak_mb: most memory since the imports.
+        peak_mb: most memory beyond what was held before it was opened.
     """
 
     call: Callable[[Any], object]
@@ -141,11 +141,20 @@ def to_and_fro(number: int, count: int) -> int:
 
 def peak_mb() -> float:
     """Most memory that this process has held, in MB of 2**20 bytes; 0 where /proc has no word."""
+    return _memory_mb("VmHWM")
+
+
+def held_mb() -> float:
+    """Memory that this process holds now, in MB of 2**20 bytes; 0 where /proc has no word."""
+    return _memory_mb("VmRSS")
+
+
+def _memory_mb(word: str) -> float:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(word)), 0.0)
 
 
 def pin_busiest(threads: int) -> None:

@@ -7,9 +7,11 @@ that can do without is measured without.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,19 @@ class Kit:
         """The driving frames alone, uint8 `[N, S, S, 3]`."""
         with np.load(self.folder / "scene.npz") as kept:
             return kept["frames"]
+
+    def target(self) -> np.ndarray:
+        """The target picture alone, uint8 `[S, S, 3]`."""
+        with np.load(self.folder / "scene.npz") as kept:
+            return kept["target"]
+
+    def first(self) -> np.ndarray:
+        """The first driving frame, uint8 `[S, S, 3]`; the others are not read, so that they count in no memory."""
+        with zipfile.ZipFile(self.folder / "scene.npz") as kept, kept.open("frames.npy") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            size = dtype.itemsize * math.prod(shape[1:])
+            return np.frombuffer(file.read(size), dtype).reshape(shape[1:]).copy()
 
     def inputs(self, name: str = "frame") -> dict[str, np.ndarray]:
         """The target's part of a graph's inputs, by name: "frame", "front" or "back"."""

@@ -56,8 +56,7 @@ def _numpy(call: Callable[[Tensor], tuple[Tensor, Tensor]], bf16: bool) -> Frame
 def _upstream(kit: Kit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """The generator is handed the target's picture and encodes it again for each frame."""
     network: Network = kit.network().requires_grad_(False)
-    scene = kit.scene()
-    target, initial = (torch.from_numpy(picture(frame)) for frame in (scene.target, scene.frames[0]))
+    target, initial = (torch.from_numpy(picture(frame)) for frame in (kit.target(), kit.first()))
     config = network.config
     with torch.no_grad():
         found = network.kp_detector(target)

@@ -18,7 +18,9 @@ _COLUMNS = ("plan", "first ms", "p50", "p95", "p99", "fps", "MB", "PSNR dB", "kp
 
 def bench(
     weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "small",
-    plans: Annotated[str, typer.Option(help='Like "cpu/fp32,cpu/bf16"; default: all that run here.')] = "",
+    plans: Annotated[
+        str, typer.Option(help='Like "cpu/fp32,cpu/bf16"; default: all that run here with these weights.')
+    ] = "",
     frames: Annotated[int, typer.Option(help="How many are timed.")] = 60,
     threads: Annotated[int | None, typer.Option(help="Processor threads; default: all.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -27,7 +29,7 @@ def bench(
     """Measure what the engine does on this machine: latency, memory, and the accuracy that it costs."""
     from eamfmeg_fast.evaluate import speed
 
-    chosen = [plan.strip() for plan in plans.split(",") if plan.strip()] or speed.engine_plans(device)
+    chosen = [plan.strip() for plan in plans.split(",") if plan.strip()] or speed.plans_for(weights, device)
     rows: list[PlanSpeed] = []
     failed: list[EamfmegError] = []
     with Bar("plans", len(chosen)) as bar:

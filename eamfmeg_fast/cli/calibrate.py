@@ -12,7 +12,7 @@ from eamfmeg_fast.cli.output import Bar, print_json
 
 def calibrate(
     weights: Annotated[str, typer.Argument(help="A weights file (or shipped name), which is replaced in one step.")],
-    people: Annotated[int, typer.Option(help="How many faces of the lab are drawn.")] = 6,
+    people: Annotated[int, typer.Option(help="How many faces of the lab are drawn, at most 64.")] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -17,6 +17,8 @@ from eamfmeg_fast.network import Network
 from eamfmeg_fast.weights import StoredWeights, WeightsInfo, store_scales
 
 _LEVELS = 255
+_MOST_PEOPLE = 64
+"""All are held in memory at once."""
 
 
 def measure_scales(
@@ -36,10 +38,10 @@ def measure_scales(
         progress: called with the number of people done and of all.
 
     Raises:
-        OptionError: no people. InputError: the network gives numbers that are not finite.
+        OptionError: no people, or more than 64. InputError: the network gives numbers that are not finite.
     """
-    if people < 1:
-        raise OptionError(f"people={people}", "at least 1", "Ask for more.")
+    if not 1 <= people <= _MOST_PEOPLE:
+        raise OptionError(f"people={people}", f"1 to {_MOST_PEOPLE}", "A few are enough.")
     parameters = NetworkParameters(network) if isinstance(network, Network) else network
     engine = Engine(parameters, device="cpu", backend="reference", precision="fp32", update="dense")
     ranges = Ranges(engine.config.residual_convolutions)

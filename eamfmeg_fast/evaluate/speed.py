@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from eamfmeg_fast import errors
 from eamfmeg_fast.engine import BACKENDS, Engine, Parameters, choose_backend
 from eamfmeg_fast.errors import BackendError, EamfmegError, OptionError
 from eamfmeg_fast.evaluate.scene import Accuracy, Array, Scene, lab_scene, truth_of
 from eamfmeg_fast.network import Network
-from eamfmeg_fast.weights import load_network
+from eamfmeg_fast.weights import StoredWeights, load_network
 
 WORDS = ("fp32", "fp16", "bf16", "int8")
 """Precisions that are measured where a backend has them; float64 is what they are measured against."""
@@ -63,16 +64,29 @@ def engine_plans(device: str = "auto", backends: Iterable[str] = BACKENDS) -> li
     return [f"{backend}/{word}" for backend in backends for word in WORDS if _accepts(backend, device, word)]
 
 
+def plans_for(weights: str, device: str = "auto") -> list[str]:
+    """All plans that the engine accepts on this machine for `weights`: int8 only with activation scales.
+
+    Raises:
+        WeightsError: as `weights.load_network`.
+    """
+    scaled = StoredWeights(weights).info.activation_scales is not None
+    return [plan for plan in engine_plans(device) if scaled or not plan.endswith("/int8")]
+
+
 def open_engine(network: Network | Parameters, plan: str, device: str = "auto") -> Engine:
     """The engine of a plan's name, which computes every frame anew.
 
     Raises:
-        OptionError: no such plan. BackendError: it cannot run here.
+        OptionError: no such plan. BackendError: it cannot run here, or another backend had to take its place.
     """
     backend, slash, precision = plan.partition("/")
     if not slash:
         raise OptionError(f"plan {plan!r}", "backend/precision", f"Known: {', '.join(engine_plans(device))}.")
-    return Engine(network, backend=backend, precision=precision, device=device, update="dense")
+    engine = Engine(network, backend=backend, precision=precision, device=device, update="dense")
+    if backend not in ("auto", engine.plan.backend):
+        raise BackendError(f"plan {plan!r} is not what runs: {engine.plan.reason}")
+    return engine
 
 
 def frame_call(engine: Engine, scene: Scene) -> Callable[[Array], tuple[Array, Array]]:
@@ -109,9 +123,18 @@ def percentiles(times: Sequence[float]) -> dict[str, float]:
 
 def peak_mb() -> float:
     """Most memory that this process has held since it started its program, in MB of 2**20 bytes."""
+    return _memory_mb("VmHWM")
+
+
+def held_mb() -> float:
+    """Memory that this process holds now, in MB of 2**20 bytes; without /proc the most that it has held."""
+    return _memory_mb("VmRSS")
+
+
+def _memory_mb(word: str) -> float:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(word)) / 1024
     except (OSError, StopIteration):
         import resource
 
@@ -125,14 +148,15 @@ def measure_plans(
     """Measure plans one after another, each in a process of its own, on a clip of the lab.
 
     Args:
-        weights: a name or a `.safetensors` file. plans: "backend/precision"; none: all that the engine accepts here.
+        weights: a name or a `.safetensors` file. plans: "backend/precision"; none: those of `plans_for`.
         frames: how many are timed. threads: of the processor; None: all. device: "auto", "cpu" or "cuda".
 
     Returns:
         In the order of `plans`, the figures, or the error of a plan that did not run.
 
     Raises:
-        OptionError: no frames, no threads, or a plan that the engine does not know.
+        OptionError: no frames, no threads, or a plan that the engine does not know. WeightsError: as
+            `weights.load_network`.
     """
     if frames < 1 or (threads is not None and threads < 1):
         raise OptionError(f"frames={frames}, threads={threads}", "at least 1 of each")
@@ -147,7 +171,7 @@ def measure_plans(
         scene.save(folder / "scene.npz")
         truth_of(network, scene).save(folder / "truth.npz")
         del network, scene
-        for plan in plans or known:
+        for plan in plans or plans_for(weights, device):
             yield _in_process(folder, {"weights": weights, "plan": plan, "threads": threads, "device": device})
 
 
@@ -165,6 +189,9 @@ def _in_process(folder: Path, request: dict[str, Any]) -> PlanSpeed | EamfmegErr
         words = (run.stderr.strip().splitlines() or ["no word"])[-1]
         return BackendError(f"plan {request['plan']} did not run: {words}")
     row = json.loads(answer.read_text())
+    if "error" in row:
+        kind = getattr(errors, row.pop("error"), EamfmegError)
+        return cast(EamfmegError, kind(**row))
     return PlanSpeed(**{**row, "accuracy": Accuracy(**row["accuracy"])})
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from eamfmeg_fast.errors import EamfmegError
 from eamfmeg_fast.evaluate.scene import accuracy, load_scene, load_truth
-from eamfmeg_fast.evaluate.speed import PlanSpeed, frame_call, latencies, open_engine, peak_mb, percentiles
+from eamfmeg_fast.evaluate.speed import PlanSpeed, frame_call, held_mb, latencies, open_engine, peak_mb, percentiles
 from eamfmeg_fast.weights import StoredWeights
 
 _WARMUPS = 3
@@ -23,7 +24,7 @@ def measure(request: dict[str, Any]) -> PlanSpeed:
     if request["threads"]:
         torch.set_num_threads(request["threads"])
     scene, truth = load_scene(folder / "scene.npz"), load_truth(folder / "truth.npz")
-    before = peak_mb()
+    before = held_mb()
     engine = open_engine(StoredWeights(request["weights"]), request["plan"], request["device"])
     start = time.perf_counter()
     call = frame_call(engine, scene)
@@ -47,10 +48,13 @@ def measure(request: dict[str, Any]) -> PlanSpeed:
 
 
 def main() -> None:
-    """Measure what the command line asks for and leave the answer in its folder."""
+    """Measure what the command line asks for and leave the answer, or an error of ours, in its folder."""
     request = json.loads(sys.argv[1])
-    speed = measure(request)
-    row = {**vars(speed), "accuracy": vars(speed.accuracy)}
+    try:
+        speed = measure(request)
+        row = {**vars(speed), "accuracy": vars(speed.accuracy)}
+    except EamfmegError as error:
+        row = {"error": type(error).__name__, "got": error.got, "expected": error.expected, "fix": error.fix}
     answer = Path(request["folder"]) / "answer.json"
     answer.write_text(json.dumps(row))
 

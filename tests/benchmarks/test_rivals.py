@@ -151,7 +151,7 @@ def example() -> dict[str, Any]:
     """A result with a row of ours, one without latencies and a failure."""
     row = {"p20_ms": 9.0, "p50_ms": 10.0, "p80_ms": 11.0, "ratio": 2.0, "ratio_lo_hi": [1.9, 2.1], "quiet": True}
     row |= {"first_frame_ms": 12.0, "start_s": 1.0, "psnr_db": 40.25, "keypoint_shift_px": 0.001}
-    row |= {"float_psnr_db": None, "latency": {"p95_ms": 12.0, "p99_ms": 13.0}, "peak_mb": 100.0}
+    row |= {"float_psnr_db": None, "latency": {"p95_ms": 12.0, "p99_ms": 13.0, "frames": 40}, "peak_mb": 100.0}
     other = {**row, "p50_ms": 20.0, "ratio": 1.0, "ratio_lo_hi": [1.0, 1.0], "quiet": False, "float_psnr_db": 125.0}
     other |= {"psnr_db": 120.0}
     del other["latency"], other["peak_mb"]
@@ -160,6 +160,8 @@ def example() -> dict[str, Any]:
         "commit": "abc",
         "date": "2026-01-01",
         "yardstick": "slow <one>",
+        "clip": "folder/of mine/a.gif",
+        "versions": {"torch": "2.0"},
         "failed": {"gone": "why"},
     }
     network["rows"] = {"eamfmeg_fast cpu/bf16": row, "slow <one>": other}
@@ -170,6 +172,8 @@ def test_the_table_shows_ratios_and_accuracy() -> None:
     text = engine_table.table(example())
     assert "| **eamfmeg_fast cpu/bf16** | 10.0 (9.0 - 11.0) | 2.00 (1.90 - 2.10) | 12.0, 13.0 |" in text
     assert "20.0* (9.0" in text and "equal (125.0)" in text and "gone: why." in text and "never measured alone" in text
+    assert "2026-01-01, clip `a.gif`, p95 and p99 of 40 frames:" in text and "folder" not in text
+    assert "Measured with torch 2.0." in text
     picture_text = engine_table.plot(example())
     assert "slow &lt;one&gt;" in picture_text and picture_text.count("<rect") == 3
 
@@ -188,6 +192,45 @@ def test_only_what_is_between_the_marks_changes(tmp_path: Path, monkeypatch: pyt
     front = engine_table.FRONT_PAGE.read_text()
     assert "| `fomm` | **eamfmeg_fast cpu/bf16** | 10.0 | 100.0 | 40.2 |" in front and "slow" not in front
     assert text.count("cpu/bf16") == 1 and (tmp_path / "engine.svg").read_text().startswith("<svg")
+
+
+def test_the_front_page_names_rivals_that_there_are() -> None:
+    assert set(engine_table._HEADLINE) <= set(RIVALS)
+    assert {name for name in RIVALS if "bf16" in name} <= set(engine_table._HEADLINE)
+
+
+def test_each_network_keeps_the_versions_of_its_packages(tmp_path: Path) -> None:
+    old = {
+        "machine": {"cores": 2, "versions": {"torch": "1"}},
+        "networks": {"a": {}, "b": {"versions": {"torch": "0"}}},
+    }
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(old))
+    found = engine.kept(path)
+    assert found["networks"] == {"a": {"versions": {"torch": "1"}}, "b": {"versions": {"torch": "0"}}}
+    assert found["machine"] == {"cores": 2} and engine.kept(tmp_path / "none.json") == {"networks": {}}
+
+
+def test_other_contents_are_another_kit(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("clip.gif", "face.png", "own.safetensors")]
+    keys = []
+    for changed in (None, *paths):
+        for path in paths:
+            path.write_bytes(b"new" if path == changed else b"old")
+        keys.append(engine.key_of(contest.Clip(4, *paths[:2]), str(paths[2])))
+    assert len(set(keys)) == 4 and keys[0] != engine.key_of(contest.Clip(5, *paths[:2]), str(paths[2]))
+    elsewhere = tmp_path / "moved.gif"
+    elsewhere.write_bytes(b"old")
+    paths[2].write_bytes(b"old")
+    assert engine.key_of(contest.Clip(4, elsewhere, paths[1]), str(paths[2])) == keys[0]
+    made_by = [path.as_posix() for path in engine._made_by()]
+    assert any(path.endswith("warp_occlude/reference.py") for path in made_by)
+    assert any(path.endswith(".safetensors") for path in made_by)
+
+
+def test_a_variant_reads_one_frame_of_the_clip(kit: Kit) -> None:
+    whole = kit.scene()
+    assert np.array_equal(kit.first(), whole.frames[0]) and np.array_equal(kit.target(), whole.target)
 
 
 def test_two_machines_beside_each_other() -> None:
@@ -221,3 +264,47 @@ def test_the_readme_shows_the_sparse_update(root: Path) -> None:
     made = text.split(sparse.BEGIN)[1].split(sparse.END)[0].strip()
     path = root / "benchmarks/results/sparse.json"
     assert made == (sparse.table(json.loads(path.read_text())) if path.exists() else "")
+
+
+@pytest.fixture
+def still_clip() -> np.ndarray:
+    """Four frames, of which the second repeats the first."""
+    return scene().frames[[0, 0, 1, 2]]
+
+
+class Counting:
+    """A backend whose every call is counted; a frame's mean is where its keypoints are."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.guide = None
+
+    def detect(self, frames: torch.Tensor) -> sparse.Keypoints:
+        self.calls.append("detect")
+        return sparse.Keypoints(frames.double().mean().reshape(1, 1, 1), torch.zeros(1, 1, 2, 2))
+
+    def draw(self, state: Any, moved: sparse.Keypoints) -> sparse.Drawn:
+        self.calls.append("draw")
+        return sparse.Drawn(moved.kp.round().byte()[None], torch.zeros(1), torch.zeros(1))
+
+
+def test_only_tracks_with_a_memory_answer_from_it(still_clip: np.ndarray) -> None:
+    dense, exact = tracks = [sparse.Track(Counting(), reuses) for reuses in (False, True)]
+    frames = [torch.from_numpy(frame)[None] for frame in still_clip]
+    sparse.run(tracks, frames, None, lambda backend, frame: backend.draw(frames, backend.detect(frame)))
+    warm = 2 * sparse._WARMUPS
+    assert len(dense.guided.calls) - warm == 8 and len(exact.guided.calls) - warm == 6
+    assert dense.active == [1, 1, 1, 1] and exact.active == [1, 0, 1, 1] and min(exact.psnr) == 99
+    dense.times_ms, exact.times_ms = [10.0] * 4, [10.0, 2.0, 10.0, 10.0]
+    row = exact.row(dense, exact)
+    assert row["update"] == "exact" and row["faster"] == 1.25 and row["faster_than_exact"] == 1
+
+
+def test_the_sparse_table_has_both_ratios() -> None:
+    row = {"change": None, "update": "exact", "active": 0.5, "mean_ms": 8.0, "p50_ms": 9.0, "faster": 1.25}
+    row |= {"faster_than_exact": 1.0, "psnr_min_db": 99.0, "psnr_mean_db": 99.0}
+    tiles = {**row, "update": "sparse", "change": 0.02, "faster": 2.5, "faster_than_exact": 2.0}
+    head = {"network": "n", "precision": "bf16", "frames": 4, "repeated": 0.25, "clip": "c", "target": "t"}
+    text = sparse.table({"clips": [{**head, "threads": 1, "commit": "abc", "rows": [row, tiles]}]})
+    assert "| exact | 50.0% | 8.0 | 9.0 | 1.25 | 1.00 | - |" in text
+    assert "| 0.02 | 50.0% | 8.0 | 9.0 | 2.50 | 2.00 | 99.0 (99.0) |" in text

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from eamfmeg_fast.cli import run
-from eamfmeg_fast.errors import BackendError, OptionError
-from eamfmeg_fast.evaluate import speed
+from eamfmeg_fast.engine import building
+from eamfmeg_fast.errors import BackendError, BackendWarning, OptionError, WeightsError
+from eamfmeg_fast.evaluate import measure_scales, speed, speed_child
 from eamfmeg_fast.evaluate.scene import EQUAL_DB, Accuracy, Truth, accuracy, lab_scene
 from eamfmeg_fast.network import build_network, fill_seeded
 
@@ -83,6 +86,54 @@ def test_plans_that_are_none_are_refused() -> None:
         speed.open_engine(fill_seeded(build_network("small")), "fp32")
     with pytest.raises(OptionError):
         list(speed.measure_plans("small", frames=0))
+
+
+def test_a_fallback_is_not_timed_under_the_name_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError("no such instruction")
+
+    network = fill_seeded(build_network("small"))
+    monkeypatch.setitem(building._FAST, "cpu", broken)
+    with pytest.warns(BackendWarning), pytest.raises(BackendError, match="no such instruction"):
+        speed.open_engine(network, "cpu/fp32", "cpu")
+    assert speed.open_engine(network, "reference/fp32", "cpu").plan.backend == "reference"
+
+
+@pytest.mark.parametrize("scales", [None, {"one": 1.0}])
+def test_int8_is_for_weights_with_scales(monkeypatch: pytest.MonkeyPatch, scales: dict[str, float] | None) -> None:
+    class Stored:
+        def __init__(self, name: str) -> None:
+            self.info = SimpleNamespace(activation_scales=scales)
+
+    monkeypatch.setattr(speed, "StoredWeights", Stored)
+    monkeypatch.setattr(speed, "engine_plans", lambda device: ["cpu/fp32", "cpu/int8"])
+    assert speed.plans_for("any", "cpu") == ["cpu/fp32"] + ["cpu/int8"] * (scales is not None)
+
+
+def test_an_error_of_ours_comes_through_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def child(command: list[str], **options: Any) -> SimpleNamespace:
+        with monkeypatch.context() as patch:
+            patch.setattr(speed_child, "measure", refuse)
+            patch.setattr(speed_child.sys, "argv", ["speed_child", command[-1]])
+            speed_child.main()
+        return SimpleNamespace(stderr="")
+
+    def refuse(request: dict[str, Any]) -> None:
+        raise WeightsError("no scales", "some", "Measure them.")
+
+    monkeypatch.setattr(speed.subprocess, "run", child)
+    found = speed._in_process(tmp_path, {"plan": "cpu/int8", "threads": None})
+    assert type(found) is WeightsError and str(found) == str(WeightsError("no scales", "some", "Measure them."))
+
+
+def test_memory_now_is_no_more_than_the_most() -> None:
+    assert 0 < speed.held_mb() <= speed.peak_mb()
+
+
+@pytest.mark.parametrize("people", [0, 65])
+def test_calibration_takes_a_bounded_number_of_people(people: int) -> None:
+    with pytest.raises(OptionError, match="1 to 64"):
+        measure_scales(fill_seeded(build_network("small")), people)
 
 
 @pytest.mark.slow
