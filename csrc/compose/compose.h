@@ -27,7 +27,7 @@ enum ComposeMutant {
 }  // namespace eamfmeg
 
 // Writes out [n, h, w, 3] bytes. All arrays are contiguous float32: logits, picture and grain [n, h, w, 3], flow
-// [n, rows, columns, 2], occlusion [n, rows, columns]; h and w are multiples of rows and columns (else kTooLarge). `picture` may be null:
+// [n, rows, columns, 2], occlusion [n, rows, columns]; h and w are multiples of rows and columns. `picture` may be null:
 // sigmoid and rounding are then all there is; `grain` may be null. `grid`: an eamfmeg::PixelGrid. With a negative `count`
 // everything is written; else only the `count` squares in `tiles`, of `tile` pixels a side, numbered
 // (image * rows + row) * columns + column. Returns an eamfmeg::Status.

@@ -64,6 +64,12 @@ def _packed_numbers(weight: Tensor, dtype: torch.dtype) -> int:
     return -(-weight.shape[0] // _PANEL) * _PANEL * _PRODUCTS * -(-weight.shape[1] // in_word) * in_word
 
 
+def _checked(packed: Tensor, weight: Tensor) -> Tensor:
+    check_dtype("packed", packed, tuple(_PRODUCT_TYPES.values()))
+    check_packed(packed, _packed_numbers(weight, packed.dtype), packed.dtype)
+    return packed
+
+
 def upsample_conv_cpu(
     out: Tensor,
     features: Tensor,
@@ -99,10 +105,7 @@ def upsample_conv_cpu(
     """
     if tiles is not None:
         check_tiles(tiles, tile, tuple(features.shape))
-    if packed is None:
-        packed = pack_phases(weight, lib=lib)
-    check_dtype("packed", packed, tuple(_PRODUCT_TYPES.values()))
-    check_packed(packed, _packed_numbers(weight, packed.dtype), packed.dtype)
+    packed = _checked(pack_phases(weight, lib=lib) if packed is None else packed, weight)
     (lib or library("_C")).upsample_conv_cpu(
         out.data_ptr(),
         out.stride(2),
