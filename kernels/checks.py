@@ -50,6 +50,19 @@ def check_shape(name: str, x: Tensor, shape: tuple[int, ...], like: str) -> None
         raise ShapeError(f"{name} is {describe(x)}", f"{list(shape)} to go with {like}")
 
 
+def check_packed(packed: Tensor, numbers: int, dtype: torch.dtype) -> None:
+    """Hold packed kernels to what a weight of the shape at hand becomes, with the products at hand.
+
+    Raises:
+        DtypeError: packed for other products.
+        ShapeError: packed from another weight.
+    """
+    check_dtype("packed", packed, (dtype,))
+    if packed.numel() != numbers:
+        fix = "Pass the shape of the weight that was packed."
+        raise ShapeError(f"packed is {describe(packed)}", f"{numbers} numbers to go with weight", fix)
+
+
 def check_exact(name: str, x: Tensor, like: Tensor | None = None) -> None:
     """Hold what keypoints and flow are computed from to float32 or float64, and to the type of `like`.
 

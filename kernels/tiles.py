@@ -18,7 +18,7 @@ def check_tiles(tiles: Tensor, tile: int, shape: tuple[int, ...]) -> None:
 
     Raises:
         DtypeError: another type.
-        ShapeError: not one axis, squares that do not fill the map, or one that is not on it.
+        ShapeError: not one axis, squares that do not fill the map, one that is not on it, or an unsorted list.
     """
     if tiles.dtype != torch.int32:
         raise DtypeError(f"tiles is {describe(tiles)}", "int32", "Convert it with .to(...).")
@@ -27,6 +27,7 @@ def check_tiles(tiles: Tensor, tile: int, shape: tuple[int, ...]) -> None:
         given = f"tiles is {describe(tiles)} of squares of {tile} on {height} x {width}"
         raise ShapeError(given, "one axis, side by side, and squares that fill the map")
     last = batch * (height // tile) * (width // tile) - 1
-    # They are sorted.
+    if not bool((tiles[1:] > tiles[:-1]).all()):
+        raise ShapeError(f"tiles is {describe(tiles)}, unsorted or not unique", "each number above the one before it")
     if tiles.numel() and not 0 <= int(tiles[0]) <= int(tiles[-1]) <= last:
         raise ShapeError(f"tiles go from {int(tiles[0])} to {int(tiles[-1])}", f"0 to {last}")

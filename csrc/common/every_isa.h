@@ -2,7 +2,13 @@
 // it then sees EAMFMEG_ISA, the namespace it must put everything into, and the vector type of common/simd_*.h there. After
 // it, EAMFMEG_RUN(f(arguments)) calls the f of the level that `isa()` names.
 //
-// The file of loops has no include guard and includes nothing: what it includes would be compiled for the wrong processor.
+// With EAMFMEG_LOOPS_WITH_PAIRS the file is compiled once more, as AVX-512 with EAMFMEG_PAIRS defined, which stands for the
+// processor's own products of pairs of bfloat16. EAMFMEG_RUN_PAIRS(pairs, f(arguments)) calls that f where `pairs` holds,
+// for which has_pairs() must; a compiler that knows no such products leaves EAMFMEG_COMPILED_PAIRS undefined and takes
+// EAMFMEG_RUN.
+//
+// The file of loops has no include guard and includes nothing but parts of itself: anything else would be compiled for the
+// wrong processor.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -19,6 +25,9 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define EAMFMEG_X86 1
+#if __GNUC__ >= 10 || defined(__clang__)
+#define EAMFMEG_KNOWS_PAIRS 1
+#endif
 #if !defined(__clang__)
 // GCC 12 takes the undefined operand of its own intrinsics for a mistake of ours.
 #pragma GCC diagnostic push
@@ -53,6 +62,20 @@
 #include EAMFMEG_LOOPS
 #undef EAMFMEG_ISA
 #pragma GCC pop_options
+
+#if defined(EAMFMEG_KNOWS_PAIRS) && defined(EAMFMEG_LOOPS_WITH_PAIRS)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#define EAMFMEG_ISA avx512_pairs
+#define EAMFMEG_PAIRS
+#include "common/simd_avx512.h"
+#include "common/simd_math.h"
+#include EAMFMEG_LOOPS
+#undef EAMFMEG_PAIRS
+#undef EAMFMEG_ISA
+#pragma GCC pop_options
+#define EAMFMEG_COMPILED_PAIRS 1
+#endif
 #if !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
@@ -64,3 +87,23 @@
 #else
 #define EAMFMEG_RUN(call) eamfmeg::portable::call
 #endif
+
+#ifdef EAMFMEG_COMPILED_PAIRS
+#define EAMFMEG_RUN_PAIRS(pairs, call) ((pairs) ? eamfmeg::avx512_pairs::call : EAMFMEG_RUN(call))
+#else
+#define EAMFMEG_RUN_PAIRS(pairs, call) (static_cast<void>(pairs), EAMFMEG_RUN(call))
+#endif
+
+namespace eamfmeg {
+
+// Whether products of pairs of bfloat16 can be compiled, this processor has them, and `isa()` allows them.
+inline bool has_pairs() {
+#ifdef EAMFMEG_KNOWS_PAIRS
+    static const bool there = __builtin_cpu_supports("avx512bf16");
+    return there && isa() == kAvx512;
+#else
+    return false;
+#endif
+}
+
+}  // namespace eamfmeg

@@ -41,5 +41,6 @@ inline int team() {
 
 }  // namespace eamfmeg
 
-// Binds member i of a team of `count` to processor `processors[i]`, until the process ends. Linux only. Returns a Status.
+// Binds member i of a team of `count` to processor `processors[i]`, until the process ends; none where the team would be
+// smaller. Linux only. Returns a Status.
 extern "C" int eamfmeg_pin_threads(const std::int64_t* processors, std::int64_t count);

@@ -11,6 +11,7 @@
 
 extern "C" int eamfmeg_pin_threads(const std::int64_t* processors, std::int64_t count) {
 #if defined(__linux__)
+    if (count < 1) return eamfmeg::kTooLarge;
     for (std::int64_t i = 0; i < count; ++i) {
         if (processors[i] < 0 || processors[i] >= CPU_SETSIZE) return eamfmeg::kTooLarge;
     }
@@ -20,7 +21,8 @@ extern "C" int eamfmeg_pin_threads(const std::int64_t* processors, std::int64_t 
         cpu_set_t own;
         CPU_ZERO(&own);
         CPU_SET(static_cast<int>(processors[eamfmeg::member()]), &own);
-        if (sched_setaffinity(0, sizeof own, &own) != 0) ++failed;
+        // OpenMP may grant fewer threads than were asked for.
+        if (eamfmeg::team() != count || sched_setaffinity(0, sizeof own, &own) != 0) ++failed;
     }
     return failed == 0 ? eamfmeg::kOk : eamfmeg::kLaunchFailed;
 #else

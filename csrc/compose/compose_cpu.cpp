@@ -118,6 +118,7 @@ extern "C" int eamfmeg_compose_cpu(std::uint8_t* out, const float* logits, const
     using namespace eamfmeg;
     const Mutant mutant = current_mutant();
     if (n * h * w == 0 || count == 0) return kOk;
+    if (rows < 1 || columns < 1 || h % rows != 0 || w % columns != 0) return kTooLarge;
     const bool corners = (grid == kCorners) != mutant.is(kComposeOtherPixelGrid);
     const bool align = (align_corners != 0) != mutant.is(kComposeAlignCornersReversed);
     const std::unique_ptr<ComposePlace[]> places(new (std::nothrow) ComposePlace[w + h]);

@@ -44,34 +44,12 @@ inline Conv3x3Tile tile_at(const Conv3x3& call, std::int64_t t) {
 
 }  // namespace eamfmeg
 
+#define EAMFMEG_LOOPS_WITH_PAIRS
 #define EAMFMEG_LOOPS "conv3x3/conv3x3_loops.h"
 #include "common/every_isa.h"
 
-#ifdef EAMFMEG_X86
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-#define EAMFMEG_ISA avx512_bf16
-#define EAMFMEG_OWN_PAIRS
-#include "common/simd_avx512.h"
-#include "common/simd_math.h"
-#include EAMFMEG_LOOPS
-#undef EAMFMEG_ISA
-#pragma GCC pop_options
-#define EAMFMEG_RUN_PAIRS(own, call) ((own) ? eamfmeg::avx512_bf16::call : EAMFMEG_RUN(call))
-#else
-#define EAMFMEG_RUN_PAIRS(own, call) EAMFMEG_RUN(call)
-#endif
-
 namespace eamfmeg {
 namespace {
-
-bool processor_has_pairs() {
-#ifdef EAMFMEG_X86
-    return isa() == kAvx512 && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
@@ -194,7 +172,7 @@ extern "C" int eamfmeg_conv3x3_cpu(float* out, const float* features, std::int64
     call.lines = divide_up(c, kWords * channels_of_a_word(products));
     call.panels = divide_up(o, kConvPanel), call.across = across, call.down = down;
     call.square = square, call.tiles = tiles, call.relu = relu != 0;
-    const bool own = processor_has_pairs() && plain == 0;
+    const bool own = has_pairs() && plain == 0;
     if (products == kFloat32) return run<float>(call, all, scratch, floats, false);
     return run<BFloat16>(call, all, scratch, floats, own);
 }

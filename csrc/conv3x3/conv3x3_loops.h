@@ -1,5 +1,5 @@
 // The inner loops of conv3x3, compiled once for each instruction set (common/every_isa.h), and for AVX-512 once more with
-// the processor's own products of bfloat16 (EAMFMEG_OWN_PAIRS).
+// the processor's own products of bfloat16 (EAMFMEG_PAIRS).
 namespace eamfmeg {
 namespace EAMFMEG_ISA {
 // Other operators may use the same names.
@@ -19,7 +19,7 @@ inline Vf multiply_add(Vf a, Vf b, Vf sum) {
     return fma(a, b, sum);
 }
 
-#ifdef EAMFMEG_OWN_PAIRS
+#ifdef EAMFMEG_PAIRS
 struct Pair {
     __m512i words;
 };

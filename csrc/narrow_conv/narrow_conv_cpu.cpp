@@ -30,28 +30,9 @@ struct NarrowKernel {
 
 }  // namespace eamfmeg
 
+#define EAMFMEG_LOOPS_WITH_PAIRS
 #define EAMFMEG_LOOPS "narrow_conv/narrow_conv_loops.h"
 #include "common/every_isa.h"
-
-#ifdef EAMFMEG_X86
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-#if !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#define EAMFMEG_ISA avx512bf16
-#define EAMFMEG_PAIRS
-#include "common/simd_avx512.h"
-#include "narrow_conv/narrow_conv_loops.h"
-#undef EAMFMEG_PAIRS
-#undef EAMFMEG_ISA
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-#pragma GCC pop_options
-#endif
 
 namespace eamfmeg {
 namespace {
@@ -60,16 +41,6 @@ namespace {
 constexpr std::int64_t kRegionRows = 32, kRegionColumns = 64, kRegionFloats = 5 << 15;
 // A multiple of every block's pixels and of every vector.
 constexpr std::int64_t kWidest = 32;
-
-// Whether this processor multiplies pairs of bfloat16.
-bool multiplies_pairs() {
-#ifdef EAMFMEG_X86
-    static const bool can = __builtin_cpu_supports("avx512bf16");
-    return can && isa() == kAvx512;
-#else
-    return false;
-#endif
-}
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
@@ -131,7 +102,7 @@ int run_regions(float* out, const View<T>& in, const NarrowKernel& kernel, const
     const Mutant mutant = current_mutant();
     const std::int64_t items = cut.squares * cut.down * cut.across;
     const std::int64_t each = (cut.rows + kernel.k - 1) * cut.units * cut.pitch;
-    const int team = team_for(cut.squares * cut.height * cut.width * in.c * kernel.o * kernel.k);
+    const int team = team_for(cut.squares * cut.height * cut.width * in.c * kernel.o * kernel.k * kernel.k);
     const int threads = static_cast<int>(std::min<std::int64_t>(team, items));
     // An exception has no way out of a parallel region, nor out of a C function.
     const std::unique_ptr<float[]> memory(new (std::nothrow) float[each * threads + 16]);
@@ -142,10 +113,10 @@ int run_regions(float* out, const View<T>& in, const NarrowKernel& kernel, const
     for (std::int64_t item = 0; item < items; ++item) {
         const NarrowRegion region = region_at(cut, in.h, in.w, item);
         const NarrowPlanes planes{first + member() * each, cut.units, cut.pitch};
-#ifdef EAMFMEG_X86
+#ifdef EAMFMEG_COMPILED_PAIRS
         if constexpr (std::is_same_v<T, BFloat16>) {
             if (pairs) {
-                avx512bf16::narrow_piece(out, in, kernel, region, planes, mutant);
+                avx512_pairs::narrow_piece(out, in, kernel, region, planes, mutant);
                 continue;
             }
         }
@@ -165,7 +136,7 @@ int run(float* out, const View<char>& in, const void* packed, NarrowKernel kerne
     if (mutant.is(kNarrowBatchStrideIgnored)) typed.stride_n = 0;
     constexpr bool kHalves = std::is_same_v<T, BFloat16>;
     const bool faulty = mutant.is(kNarrowKernelTransposed) || mutant.is(kNarrowKernelReversed);
-    const bool pairs = kHalves && multiplies_pairs() && !faulty;
+    const bool pairs = kHalves && has_pairs() && !faulty;
     std::unique_ptr<float[]> copy;
     kernel.weights = static_cast<const float*>(packed);
     if ((kHalves && !pairs) || faulty) {

@@ -14,6 +14,7 @@ inline Vf byte_of(Vf x, Vf scale, Vf shift, Mutant mutant) {
     if (mutant.is(QuantizeMutant::kTooLargeWrapsAround))
         value = value - set(256.0f) * floor(min(value, set(1e6f)) * set(1.0f / 256.0f));
     value = min(value, set(255.0f));
+    if (mutant.is(QuantizeMutant::kHalvesUp)) return floor(value + set(0.5f));
     return mutant.is(QuantizeMutant::kCutOff) ? value : round(value);
 }
 

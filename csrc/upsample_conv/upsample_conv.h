@@ -74,9 +74,9 @@ extern "C" int eamfmeg_upsample_conv_pack_cpu(float* packed, const void* weight,
 // Writes [n, 2h, 2w, o] from strided NHWC features and packed kernels; output pixels lie row by row `out_stride` elements
 // apart. `weight` and its strides are those that were packed: where features are infinite, differences are no numbers, and
 // those outputs are summed again by the definition. `bias` (o values, `stride_bias` apart) may be null. Features and out
-// are float32 or bfloat16 each, or both float16. `relu` is 0 or 1. `tile` is 0; or only the outputs of `count` squares of
-// `tile` x `tile` input pixels are written, and h and w are multiples of it. A square's number is (image * rows + row) *
-// columns + column.
+// are float32 or bfloat16 each, or both float16. `relu` is 0 or 1. With a negative `count` everything is written; else only
+// the outputs of `count` squares of `tile` x `tile` input pixels, and h and w are multiples of it. A square's number is
+// (image * rows + row) * columns + column.
 extern "C" int eamfmeg_upsample_conv_cpu(void* out, std::int64_t out_stride, std::int64_t out_type, const void* features,
                                          std::int64_t feature_type, std::int64_t n, std::int64_t h, std::int64_t w,
                                          std::int64_t c, std::int64_t stride_n, std::int64_t stride_h,

@@ -42,33 +42,12 @@ struct UpsampleScratch {
 
 }  // namespace eamfmeg
 
+#define EAMFMEG_LOOPS_WITH_PAIRS
 #define EAMFMEG_LOOPS "upsample_conv/upsample_conv_loops.h"
 #include "common/every_isa.h"
-#ifdef EAMFMEG_X86
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-#define EAMFMEG_ISA avx512_pairs
-#define EAMFMEG_PAIRS
-#include "common/simd_avx512.h"
-#include "common/simd_math.h"
-#include EAMFMEG_LOOPS
-#undef EAMFMEG_PAIRS
-#undef EAMFMEG_ISA
-#pragma GCC pop_options
-#define EAMFMEG_RUN_PAIRS(call) (has_pairs() ? eamfmeg::avx512_pairs::call : EAMFMEG_RUN(call))
-#else
-#define EAMFMEG_RUN_PAIRS(call) EAMFMEG_RUN(call)
-#endif
 
 namespace eamfmeg {
 namespace {
-
-#ifdef EAMFMEG_X86
-bool has_pairs() {
-    static const bool there = __builtin_cpu_supports("avx512bf16");
-    return there && isa() == kAvx512;
-}
-#endif
 
 // Floats of a tile's pixels.
 constexpr std::int64_t kTileFloats = 1 << 15;
@@ -181,13 +160,13 @@ template <class T, class O>
 void run_tile(O* out, const View<T>& in, const Call& call, UpsampleTile tile, float* memory) {
     const Mutant mutant = current_mutant();
     const UpsampleScratch scratch = scratch_at(memory, tile, call.products);
-    const bool pairs = call.products == kBFloat16;
-    const bool small = pairs ? EAMFMEG_RUN_PAIRS(prepare<true>(tile, scratch, in, mutant))
+    const bool pairs = call.products == kBFloat16, own = has_pairs();
+    const bool small = pairs ? EAMFMEG_RUN_PAIRS(own, prepare<true>(tile, scratch, in, mutant))
                              : EAMFMEG_RUN(prepare<false>(tile, scratch, in, mutant));
     // Without the kernels themselves nothing can be computed again. Minus infinity must be seen.
     const bool again = !small && call.kernels.data != nullptr;
     tile.relu = tile.relu && !again;
-    pairs ? EAMFMEG_RUN_PAIRS(multiply_tile<true>(out, call.packed, call.bias, tile, scratch, mutant))
+    pairs ? EAMFMEG_RUN_PAIRS(own, multiply_tile<true>(out, call.packed, call.bias, tile, scratch, mutant))
           : EAMFMEG_RUN(multiply_tile<false>(out, call.packed, call.bias, tile, scratch, mutant));
     if (again) repair(out, in, call, tile);
 }
@@ -267,14 +246,15 @@ extern "C" int eamfmeg_upsample_conv_cpu(void* out, std::int64_t out_stride, std
     const View<char> in{static_cast<const char*>(features), n, h, w, c, stride_n, stride_h, stride_w, stride_c};
     const Kernels kernels{weight, o, c, weight_stride_o, weight_stride_c, weight_stride_y, weight_stride_x, weight_type};
     if (!is_float(weight_type) || (products != kFloat32 && products != kBFloat16)) return kBadType;
-    if (in.elements() == 0 || o == 0 || (tile > 0 && count == 0)) return kOk;
+    if (in.elements() == 0 || o == 0 || count == 0) return kOk;
     const std::int64_t starts = divide_up(o, kPanel) * kPanel;
     const std::unique_ptr<float[]> start(new (std::nothrow) float[starts]());
     if (!start) return kTooLarge;
     for (std::int64_t i = 0; bias != nullptr && i < o && !current_mutant().is(kBiasDropped); ++i)
         start[i] = element(bias, i * stride_bias, bias_type);
     const bool rectified = relu != 0 && !current_mutant().is(kReluDropped);
-    const Call call{out, out_stride, out_type, kernels, packed, start.get(), products, rectified, tiles, count, tile};
+    const std::int64_t side = count < 0 ? 0 : tile;
+    const Call call{out, out_stride, out_type, kernels, packed, start.get(), products, rectified, tiles, count, side};
     switch (feature_type) {
         case kFloat32: return run_features<float>(in, call);
         case kFloat16: return run_features<Half>(in, call);

@@ -28,8 +28,10 @@ def conv3x3(
 ) -> Tensor:
     """Convolve 3x3, stride 1, with zero padding 1, by Winograd F(4x4, 3x3): a quarter of the multiplications.
 
-    Only the factors of the products are ever rounded to less than float32. What a NaN or an infinity does to the other
-    outputs of its tile is not specified: pass finite features. On a GPU the vendor's convolution runs instead.
+    Only the factors of the products are ever rounded to less than float32; with products of bfloat16, subnormal numbers
+    may count as zero. Outputs are computed in tiles of 4x4: a NaN reaches the rows and columns of the tile that it lies
+    in and of what sees it. What an infinity does to the other outputs of the tiles that see it is not specified: pass
+    finite features. On a GPU the vendor's convolution runs instead.
 
     Args:
         features: `[B, H, W, C]`, float32 or float64, any strides; only B may be 0.

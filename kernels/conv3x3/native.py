@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.errors import BackendError, DtypeError, InputError, ShapeError
-from eamfmeg_fast.kernels.checks import check_choice, check_dtype, describe
+from eamfmeg_fast.errors import BackendError, ShapeError
+from eamfmeg_fast.kernels.checks import check_choice, check_dtype, check_packed, describe
 from eamfmeg_fast.kernels.compiled import DTYPE, library
+from eamfmeg_fast.kernels.tiles import check_tiles
 
 PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Types of the factors, by the name that a call gives."""
@@ -46,9 +47,8 @@ def pack_conv3x3(weight: Tensor, products: str, lib: Any = None) -> Tensor:
         raise BackendError(f"weight is on {weight.device}", "the CPU", "Kernels are packed there: pass weight.cpu().")
     outer, inner = weight.shape[:2]
     kind = PRODUCTS[products]
-    numbers = _FREQUENCIES * _up(outer, _PANEL) * _up(inner, _LINE // kind.itemsize)
     # A process may have chosen another default type or device.
-    packed = torch.empty(numbers, dtype=kind, device="cpu")
+    packed = torch.empty(_packed_numbers(weight, kind), dtype=kind, device="cpu")
     plain = weight.contiguous()
     (lib or library("_C")).conv3x3_pack_cpu(packed.data_ptr(), plain.data_ptr(), outer, inner, DTYPE[kind])
     return packed
@@ -63,7 +63,7 @@ def scratch_floats(pixels: tuple[int, int, int], inner: int, outer: int, product
         products: "float32" or "bfloat16".
     """
     batch, height, width = pixels
-    each = _up(inner, _LINE // PRODUCTS[products].itemsize) // (4 // PRODUCTS[products].itemsize) + _up(outer, _PANEL)
+    each = _floats_of_a_tile(inner, outer, products)
     tiles = _up(batch * -(-height // 4) * -(-width // 4), _LONGEST)
     wanted = max(min(tiles * each, _MOST_FLOATS // _FREQUENCIES), _LONGEST * each)
     # Two odd lines between frequencies, and what a strip of another length leaves over.
@@ -97,17 +97,25 @@ def conv3x3_cpu(
         tiles: int32 `[T]`: only these squares are written, with the same bytes as without the list. Their numbers,
             (image * rows + row) * columns + column, are sorted and unique, and H and W are multiples of `tile`.
         tile: pixels along a square, a multiple of 4.
-        scratch: float32, at least `scratch_floats(...)` long, to work in; without it, memory of this call's own.
+        scratch: float32, contiguous, to work in: best `scratch_floats(...)` long, at least enough for a strip of 14
+            tiles; without it, memory of this call's own.
         own_products: whether a processor's own products of bfloat16 may be used; otherwise those of float32 are.
 
     Raises:
-        InputError: `tiles` of another type or layout, or a map that is not made of whole squares.
-        DtypeError: `packed` or `scratch` of another type.
+        ShapeError: squares that do not fit, that are not there or whose side is no multiple of 4; `packed` from another
+            weight; a `scratch` that is too small or not contiguous.
+        DtypeError: `packed`, `tiles` or `scratch` of another type.
+        BackendError: `scratch` is not on the CPU.
     """
     kind = PRODUCTS[products]
-    _check_squares(tiles, tile, features)
-    packed = _of_kind("packed", pack_conv3x3(weight, products, lib) if packed is None else packed, kind)
-    scratch = _of_kind("scratch", _room_for(features, weight, products) if scratch is None else scratch, torch.float32)
+    if tiles is not None:
+        if tile % 4:
+            raise ShapeError(f"squares of {tile}", "a multiple of 4 that divides both sides")
+        check_tiles(tiles, tile, tuple(features.shape))
+    packed = pack_conv3x3(weight, products, lib) if packed is None else packed
+    check_packed(packed, _packed_numbers(weight, kind), kind)
+    scratch = _room_for(features, weight, products) if scratch is None else scratch
+    _check_scratch(scratch, weight, products)
     skip = -scratch.data_ptr() % _LINE // 4
     # Named, so that copies live as long as the call.
     features, others = (
@@ -131,22 +139,26 @@ def _room_for(features: Tensor, weight: Tensor, products: str) -> Tensor:
     return torch.empty(floats, dtype=torch.float32, device="cpu")
 
 
-def _of_kind(name: str, x: Tensor, kind: torch.dtype) -> Tensor:
-    if x.dtype != kind:
-        raise DtypeError(f"{name} is {describe(x)}", str(kind).removeprefix("torch."))
-    return x
+def _packed_numbers(weight: Tensor, kind: torch.dtype) -> int:
+    return _FREQUENCIES * _up(weight.shape[0], _PANEL) * _up(weight.shape[1], _LINE // kind.itemsize)
+
+
+def _floats_of_a_tile(inner: int, outer: int, products: str) -> int:
+    """Of one frequency: what the tile sees, and its products."""
+    size = PRODUCTS[products].itemsize
+    return _up(inner, _LINE // size) // (4 // size) + _up(outer, _PANEL)
+
+
+def _check_scratch(scratch: Tensor, weight: Tensor, products: str) -> None:
+    check_dtype("scratch", scratch, (torch.float32,))
+    if scratch.device.type != "cpu":
+        raise BackendError(f"scratch is on {scratch.device}", "the CPU")
+    # The longest strip of any processor, two odd lines, and what precedes the first boundary of 64 bytes.
+    each = _floats_of_a_tile(weight.shape[1], weight.shape[0], products)
+    least = _FREQUENCIES * (_LONGEST * each + 2 * _WORDS) + _WORDS
+    if not scratch.is_contiguous() or scratch.numel() < least:
+        raise ShapeError(f"scratch is {describe(scratch)}", f"contiguous, at least {least} floats")
 
 
 def _up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _check_squares(tiles: Tensor | None, tile: int, features: Tensor) -> None:
-    if tiles is None:
-        return
-    if tiles.dtype != torch.int32 or tiles.ndim != 1 or not tiles.is_contiguous():
-        raise InputError(f"tiles are {describe(tiles)}", "[T] int32, contiguous")
-    if tile % 4 or tile <= 0 or features.shape[1] % tile or features.shape[2] % tile:
-        raise InputError(
-            f"squares of {tile} on features {describe(features)}", "a multiple of 4 that divides both sides"
-        )

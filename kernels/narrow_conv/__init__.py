@@ -9,6 +9,7 @@ from eamfmeg_fast.errors import DtypeError, ShapeError
 from eamfmeg_fast.kernels.checks import check_dtype, check_rank, describe
 from eamfmeg_fast.kernels.narrow_conv import native, samples
 from eamfmeg_fast.kernels.narrow_conv.native import pack_narrow
+from eamfmeg_fast.kernels.narrow_conv.reference import direct
 from eamfmeg_fast.kernels.narrow_conv.reference import narrow_conv as narrow_conv_reference
 from eamfmeg_fast.kernels.registration import operator
 
@@ -28,7 +29,8 @@ def narrow_conv(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
 
     Returns:
         `[B, H, W, O]`, contiguous, float32 (float64 for float64), which sums the exact products of bfloat16.
-        Differentiable. On a GPU it is the vendor's convolution.
+        Differentiable. Subnormal bfloat16 may count as zero. On a GPU it is the vendor's convolution, float32 without
+        TensorFloat-32.
 
     Raises:
         ShapeError: shapes that do not fit together, an empty axis, another kernel, or more output channels.
@@ -70,4 +72,5 @@ OP = operator(
     cases=samples,
     cpu=native.narrow_conv_cpu,
     triton=False,
+    vendor=direct,
 )

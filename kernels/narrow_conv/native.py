@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.errors import ShapeError
-from eamfmeg_fast.kernels.checks import check_choice, describe
+from eamfmeg_fast.kernels.checks import check_choice, check_packed, describe
 from eamfmeg_fast.kernels.compiled import DTYPE, library
 from eamfmeg_fast.kernels.tiles import check_tiles
 
@@ -66,12 +66,16 @@ def narrow_conv_cpu(
         tile: pixels of a square's side; H and W are multiples of it.
 
     Raises:
-        ShapeError: squares that do not fit, or that are not there.
+        ShapeError: squares that do not fit, or that are not there; `packed` from another weight.
+        DtypeError: `tiles` of another type, or `packed` for another type of features.
     """
     if tiles is not None:
         check_tiles(tiles, tile, tuple(features.shape))
     if packed is None:
         packed = pack_narrow(weight, str(features.dtype).removeprefix("torch."))
+    outer, inner, side = weight.shape[:3]
+    even = inner if features.dtype == torch.float32 else inner + inner % 2
+    check_packed(packed, side * even * side * outer, features.dtype)
     if bias is not None:
         bias = bias.contiguous()
     (lib or library("_C")).narrow_conv_cpu(

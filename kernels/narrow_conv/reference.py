@@ -20,3 +20,10 @@ def narrow_conv(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     x = features.to(exact).permute(0, 3, 1, 2)
     bias = None if bias is None else bias.to(exact)
     return F.conv2d(x, weight.to(exact), bias, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
+
+
+def direct(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same where a vendor's convolution might use TensorFloat-32: float32 stays float32."""
+    # TensorFloat-32 holds every bfloat16, so that their products stay exact.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=features.dtype == torch.bfloat16):
+        return narrow_conv(features, weight, bias)

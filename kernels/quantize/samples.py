@@ -22,6 +22,8 @@ MUTANTS = (
     "last pixel dropped",
     "one element beyond the end",
 )
+# What only an exact comparison shows: numbered on from there.
+EXACT_MUTANTS = ("halves up",)
 
 _Args = tuple[Tensor, Tensor, Tensor]
 

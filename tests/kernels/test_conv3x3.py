@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eamfmeg_fast.errors import BackendError, DtypeError, InputError, OptionError, ShapeError
+from eamfmeg_fast.errors import BackendError, DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.compiled import library
 from eamfmeg_fast.kernels.conv3x3 import OP, conv3x3, pack_conv3x3, scratch_floats
 from eamfmeg_fast.kernels.conv3x3.native import conv3x3_cpu
@@ -23,6 +23,8 @@ from eamfmeg_fast.kernels.side_build import SideLibrary
 from eamfmeg_fast.kernels.testing import Guarded, Judgement, compare, judge, upcast
 
 _PRODUCTS = ("float32", "bfloat16")
+# Of a scratch, for 5 and 6 channels: 16 + 32 floats for each of 14 tiles.
+_LEAST = 36 * (14 * 48 + 32) + 16
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["portable", "avx2", "avx512"])
@@ -199,13 +201,17 @@ def test_packing_refuses(weight: Tensor, products: str, error: type[Exception], 
 @pytest.mark.parametrize(
     ("switches", "error", "said"),
     [
-        ({"tiles": torch.zeros(1, dtype=torch.int64)}, InputError, "int64"),
-        ({"tiles": torch.zeros(1, dtype=torch.int32), "tile": 6}, InputError, "squares of 6"),
-        ({"tiles": torch.zeros(1, dtype=torch.int32), "tile": 16}, InputError, "squares of 16"),
-        ({"tiles": torch.tensor([8, 9], dtype=torch.int32)}, ValueError, "size"),
+        ({"tiles": torch.zeros(1, dtype=torch.int64)}, DtypeError, "int64"),
+        ({"tiles": torch.zeros(1, dtype=torch.int32), "tile": 6}, ShapeError, "squares of 6"),
+        ({"tiles": torch.zeros(1, dtype=torch.int32), "tile": 16}, ShapeError, "squares of 16"),
+        ({"tiles": torch.tensor([8, 9], dtype=torch.int32)}, ShapeError, "8 to 9"),
         ({"packed": torch.zeros(1, dtype=torch.bfloat16)}, DtypeError, "bfloat16"),
         ({"scratch": torch.zeros(1 << 16, dtype=torch.float64)}, DtypeError, "float64"),
-        ({"scratch": torch.zeros(1000)}, ValueError, "size"),
+        ({"packed": pack_conv3x3(torch.zeros(33, 5, 3, 3), "float32")}, ShapeError, "packed"),
+        ({"packed": pack_conv3x3(torch.zeros(6, 17, 3, 3), "float32")}, ShapeError, "packed"),
+        ({"scratch": torch.zeros(_LEAST - 1)}, ShapeError, f"at least {_LEAST} floats"),
+        ({"scratch": torch.zeros(2 * _LEAST)[::2]}, ShapeError, "contiguous"),
+        ({"scratch": torch.zeros(_LEAST, device="meta")}, BackendError, "meta"),
     ],
     ids=[
         "type of the list",
@@ -214,7 +220,11 @@ def test_packing_refuses(weight: Tensor, products: str, error: type[Exception], 
         "beyond the map",
         "other products",
         "type of the scratch",
+        "packed for more outputs",
+        "packed for more inputs",
         "small scratch",
+        "every second float",
+        "scratch elsewhere",
     ],
 )
 def test_the_room_refuses(switches: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -223,6 +233,33 @@ def test_the_room_refuses(switches: dict[str, Any], error: type[Exception], said
     args = _block(1, 24, 24, 5, 6)
     with pytest.raises(error, match=said):
         conv3x3_cpu(torch.empty_like(args[5]), *args, **switches)
+
+
+@pytest.mark.usefixtures("_level")
+def test_the_smallest_scratch_is_enough_from_any_address() -> None:
+    args = _block(1, 24, 24, 5, 6)
+    want, memory = torch.empty_like(args[5]), torch.empty(_LEAST + 16)
+    conv3x3_cpu(want, *args)
+    for first in range(16):
+        out = torch.empty_like(want)
+        conv3x3_cpu(out, *args, scratch=memory[first : first + _LEAST])
+        assert torch.equal(out, want)
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("products", _PRODUCTS)
+def test_a_nan_reaches_its_tile_and_what_sees_it(products: str) -> None:
+    features, weight = torch.ones(1, 12, 12, 2), torch.ones(3, 2, 3, 3)
+    for y, x in ((5, 6), (4, 7), (8, 3)):
+        features[0, y, x, 1] = float("nan")
+        want = torch.zeros(12, 12, dtype=torch.bool)
+        want[y - y % 4 : y - y % 4 + 4, x - x % 4 : x - x % 4 + 4] = True
+        # Its own rows are whole in the tiles beside, and so are the columns.
+        rows, columns = want.any(1), want.any(0)
+        rows[y - 1 : y + 2], columns[x - 1 : x + 2] = True, True
+        got = conv3x3(features, weight, None, None, None, None, False, products).isnan()
+        assert torch.equal(got[0, ..., 0], rows[:, None] & columns) and torch.equal(got.any(3), got.all(3))
+        features[0, y, x, 1] = 1.0
 
 
 def test_a_gpu_runs_the_vendor_s_convolution() -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.compiled import library
 from eamfmeg_fast.kernels.narrow_conv import OP, narrow_conv, pack_narrow
 from eamfmeg_fast.kernels.narrow_conv.native import narrow_conv_cpu
+from eamfmeg_fast.kernels.narrow_conv.reference import direct
 from eamfmeg_fast.kernels.narrow_conv.reference import narrow_conv as narrow_conv_reference
 from eamfmeg_fast.kernels.side_build import SideLibrary
 from eamfmeg_fast.kernels.testing import Guarded, compare
@@ -136,6 +138,33 @@ def test_squares_that_are_not_there_are_refused(tiles: Tensor, tile: int, error:
     with pytest.raises(error) as caught:
         narrow_conv_cpu(torch.empty(2, 8, 12, 3), features, weight, bias, tiles=tiles, tile=tile)
     assert said in str(caught.value)
+
+
+def test_kernels_that_were_packed_from_another_weight_are_refused() -> None:
+    features, weight, bias = _map(torch.bfloat16, 4)
+    for packed, error in (
+        (pack_narrow(weight[:, :7], "bfloat16"), ShapeError),
+        (pack_narrow(weight[:2], "bfloat16"), ShapeError),
+        (pack_narrow(weight, "float32"), DtypeError),
+    ):
+        with pytest.raises(error, match="packed"):
+            narrow_conv_cpu(torch.empty(2, 8, 12, 3), features, weight, bias, packed=packed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_gpu_runs_the_vendor_s_convolution_with_float32_as_it_is(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, conv2d, before = [], F.conv2d, torch.backends.cudnn.allow_tf32
+
+    def watched(*args: Any, **options: Any) -> Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return conv2d(*args, **options)
+
+    monkeypatch.setattr(F, "conv2d", watched)
+    args = _map(dtype, 4)
+    assert torch.equal(direct(*args), narrow_conv_reference(*args))
+    assert seen[0] == (dtype == torch.bfloat16) and torch.backends.cudnn.allow_tf32 == before
 
 
 def test_packing_refuses_what_is_no_kernel() -> None:

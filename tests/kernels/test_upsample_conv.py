@@ -155,8 +155,9 @@ def test_memory_that_cannot_be_had_is_an_error() -> None:
     if os.environ.get("EAMFMEG_SANITIZE") == "1":
         pytest.skip("NOT RUN: the address sanitizer ends the process where memory runs out")
     features, weight = torch.zeros(1).expand(1, 1, 1, 2**45), torch.zeros(1, 1, 1, 1).expand(1, 2**45, 3, 3)
+    packed = torch.zeros(1).expand(32 * 9 * 2**45)
     with pytest.raises(ValueError, match="size"):
-        upsample_conv_cpu(torch.empty(1, 2, 2, 1), features, weight, None, packed=torch.zeros(1))
+        upsample_conv_cpu(torch.empty(1, 2, 2, 1), features, weight, None, packed=packed)
 
 
 def _spread(path: Path, offsets: list[int]) -> tuple[mmap.mmap, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eamfmeg_fast.errors import DtypeError
+from eamfmeg_fast.errors import DtypeError, OptionError, ShapeError
 from eamfmeg_fast.kernels.compiled import library, why_missing
 from eamfmeg_fast.kernels.side_build import SideLibrary
 from eamfmeg_fast.kernels.testing import Verdict, compare
@@ -167,8 +167,19 @@ def test_packed_kernels_are_as_many_numbers_as_documented(products: str) -> None
 
 
 def test_other_products_are_refused() -> None:
-    with pytest.raises(DtypeError, match="float16"):
+    with pytest.raises(OptionError, match="float16"):
         pack_phases(torch.ones(1, 1, 3, 3), "float16")
+
+
+def test_kernels_that_were_packed_from_another_weight_are_refused() -> None:
+    args = _call(1, 2, 2, 5, 33)
+    for packed, error in (
+        (pack_phases(torch.ones(32, 5, 3, 3)), ShapeError),
+        (pack_phases(torch.ones(33, 7, 3, 3), "bfloat16"), ShapeError),
+        (pack_phases(args[1]).half(), DtypeError),
+    ):
+        with pytest.raises(error, match="packed"):
+            upsample_conv_cpu(torch.empty(1, 4, 4, 33), *args, packed=packed)
 
 
 def _fault(lib: Any, sizes: tuple[int, ...], products: str, tile: int) -> str:
