@@ -86,9 +86,9 @@ $(VENV)/.dev: $(VENV)/.installed
 # One by one, so that a wheel that is missing drops no other rival. What cannot be installed is reported as such, the
 # others are measured, and the next call tries again.
 $(VENV)/.bench: $(VENV)/.installed
-	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
-	  | { lost=; while read -r package; do \
-	        echo "pip install $$package"; \
-	        $(PY) -m pip install --quiet --disable-pip-version-check "$$package" </dev/null || lost=1; \
-	      done; \
-	      if [ -z "$$lost" ]; then touch $@; else echo "Not all rivals could be installed: those are left out."; fi; }
+	@packages=$$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])') \
+	  || exit 1; lost=; for package in $$packages; do \
+	    echo "pip install $$package"; \
+	    $(PY) -m pip install --quiet --disable-pip-version-check "$$package" || lost=1; \
+	  done; \
+	  if [ -z "$$lost" ]; then touch $@; else echo "Not all rivals could be installed: those are left out."; fi

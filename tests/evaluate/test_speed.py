@@ -17,6 +17,7 @@ from eamfmeg_fast.errors import BackendError, BackendWarning, OptionError, Weigh
 from eamfmeg_fast.evaluate import measure_scales, speed, speed_child
 from eamfmeg_fast.evaluate.scene import EQUAL_DB, Accuracy, Truth, accuracy, lab_scene
 from eamfmeg_fast.network import build_network, fill_seeded
+from eamfmeg_fast.weights import StoredWeights
 
 
 def truth(size: int = 16) -> Truth:
@@ -73,8 +74,8 @@ def test_what_makes_the_frames_is_not_timed() -> None:
 def test_every_plan_opens_an_engine_that_draws() -> None:
     plans = speed.engine_plans("cpu")
     assert "reference/fp32" in plans and not any("fp64" in plan for plan in plans)
-    network, scene = fill_seeded(build_network("small")), lab_scene(256, 2)
-    for plan in plans:
+    network, scene = StoredWeights("small"), lab_scene(256, 2)
+    for plan in speed.plans_for("small", "cpu"):
         image, kp = speed.frame_call(speed.open_engine(network, plan, "cpu"), scene)(scene.frames[1])
         assert image.shape == (256, 256, 3) and image.dtype == np.uint8 and kp.shape == (10, 2)
 
