@@ -94,7 +94,7 @@ def test_a_fallback_is_not_timed_under_the_name_that_was_asked_for(monkeypatch: 
         raise RuntimeError("no such instruction")
 
     network = fill_seeded(build_network("small"))
-    monkeypatch.setitem(building._FAST, "cpu", broken)
+    monkeypatch.setattr(building, "CpuBackend", broken)
     with pytest.warns(BackendWarning), pytest.raises(BackendError, match="no such instruction"):
         speed.open_engine(network, "cpu/fp32", "cpu")
     assert speed.open_engine(network, "reference/fp32", "cpu").plan.backend == "reference"

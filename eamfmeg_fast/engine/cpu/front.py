@@ -59,7 +59,7 @@ class Detector:
             self._edge = Convolution(weight, bias, padding=1, size=size)
 
     def detect(self, thumbnails: Tensor) -> tuple[Keypoints, Tensor]:
-        """Keypoints of `[B, h, w, 3]`, and the hourglass's features, which stay valid until the next call."""
+        """Keypoints of `[B, h, w, 3]`, and the hourglass's features, valid until anything else is computed."""
         features = self._hourglass(thumbnails)
         maps = to_nhwc(self._heads(to_nchw(features)))
         batch, count = maps.shape[0], self.config.num_kp
@@ -87,7 +87,7 @@ class MotionFinder:
         """From the target's thumbnail `[B, h, w, 3]` and keypoints to the driving ones."""
         config, batch, size = self.config, moved.kp.shape[0], self.config.map_size
         affine = affine_of(target.kp, target.jacobian, moved.kp, moved.jacobian)
-        inputs = self._workspace.buffer("sparse_motion", (batch, size, size, (config.num_kp + 1) * 4))
+        inputs = self._workspace.buffer("x", (batch, size, size, (config.num_kp + 1) * 4))
         grid, corners = config.pixel_grid, config.align_corners
         sparse_motion_cpu(inputs, thumbnail, target.kp, moved.kp, affine, config.kp_variance, grid, corners)
         maps = to_nhwc(self._heads(to_nchw(self._hourglass(inputs))))

@@ -17,13 +17,13 @@ from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 class Hourglass:
     """The hourglass called `name` of a network, float32, for maps of one size.
 
-    The level kept on the way down is copied beside what comes up, into one map that is made once.
+    The level kept on the way down is copied beside what comes up.
     """
 
     def __init__(
         self, parameters: Parameters, name: str, config: HourglassConfig, size: int, workspace: Workspace
     ) -> None:
-        self._name, self._workspace = name, workspace
+        self._workspace = workspace
         self._down, self._up = [], []
         for i in range(config.num_blocks):
             block = f"{name}.encoder.down_blocks.{i}"
@@ -35,7 +35,7 @@ class Hourglass:
             self._up.append(Upsampling(weight, bias))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`[B, h, w, C]` to `[B, h, w, C']`, which stays valid until the next call."""
+        """`[B, h, w, C]` to `[B, h, w, C']`, in the workspace: it is valid until anything else is computed."""
         levels = [x]
         for convolve in self._down:
             levels.append(to_nhwc(F.avg_pool2d(convolve(to_nchw(levels[-1])), 2)))
@@ -44,7 +44,9 @@ class Hourglass:
             skip = levels.pop()
             batch, height, width, kept = skip.shape
             channels = upsample.out_channels
-            joined = self._workspace.buffer(f"{self._name}.{i}", (batch, height, width, channels + kept))
+            # What comes up is read only by the level above it: two memories take turns, and the decoder has them later.
+            memory = "odd" if i % 2 else "even"
+            joined = self._workspace.buffer(memory, (batch, height, width, channels + kept))
             upsample.into(joined[..., :channels], out)
             joined[..., channels:] = skip
             out = joined

@@ -24,8 +24,9 @@ class Workspace:
         wanted = math.prod(shape) * dtype.itemsize
         found = self._memory.get(name)
         if found is None or found.numel() < wanted:
-            # Dropped first, so that the old and the new are never held together.
+            # Dropped first, so that the old and the new are never held together; nor this and what others have freed.
             self._memory.pop(name, None)
+            give_back()
             found = self._memory[name] = torch.empty(wanted, dtype=torch.uint8)
         return found[:wanted].view(dtype).view(shape)
 
