@@ -37,7 +37,7 @@ class Tolerance:
         refresh: everything is computed at least once in so many frames.
     """
 
-    change: float = 0.0135
+    change: float = 0.014
     dense_above: float = 0.5
     refresh: int = 60
 
