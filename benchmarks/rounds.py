@@ -126,6 +126,9 @@ class Contestant:
         return found
 
     def _last_words(self) -> str:
+        # Its end of the pipe closes before Python has said why it ends.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return f"its process ended: {lines[-1][:300] if lines else 'without a word'}"
 
