@@ -46,9 +46,14 @@ class _Windows:
     """Every tile's features, with a halo, as they were when it was last computed."""
 
     def __init__(self, state: TargetState, features: Tensor) -> None:
-        self.state, self.age = state, 1
         self._step = max(1, features.shape[3] // _CHANNELS)
-        self._kept = self._view(features).clone()
+        self._kept = torch.empty(self._view(features).shape)
+        self.restart(state, features)
+
+    def restart(self, state: TargetState, features: Tensor) -> None:
+        """Everything is computed now; the memory stays the same, or it would grow with every new start."""
+        self.state, self.age = state, 1
+        self._kept.copy_(self._view(features))
         self._deviation = float(features.std())
 
     def change(self, features: Tensor) -> Tensor:
@@ -126,8 +131,11 @@ class SparseDecoder(Decoder):
     def _tiles(self, state: TargetState, motion: Motion, features: Tensor) -> Tensor | None:
         """Numbers of the tiles to compute, int32; None: all of them."""
         limit, windows = self.tolerance, self._windows
-        if windows is None or windows.state is not state or windows.age >= limit.refresh:
+        if windows is None:
             self._windows = _Windows(state, features)
+            return None
+        if windows.state is not state or windows.age >= limit.refresh:
+            windows.restart(state, features)
             return None
         change = windows.change(features)
         if self.config.skip:
@@ -136,7 +144,7 @@ class SparseDecoder(Decoder):
         active = change > limit.change
         share = float(active.float().mean())
         if share > limit.dense_above:
-            self._windows = _Windows(state, features)
+            windows.restart(state, features)
             return None
         self.active, windows.age = share, windows.age + 1
         tiles = active.flatten().nonzero()[:, 0].int()
