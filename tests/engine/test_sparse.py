@@ -163,5 +163,5 @@ def test_windows_overlap_as_they_should() -> None:
     moved[0, 16, 23] += 1
     seen = np.argwhere(windows.change(moved).numpy() > 0).tolist()
     assert seen == [[1, 2], [1, 3], [2, 2], [2, 3]]
-    windows.keep(torch.tensor([2 * 8 + 2], dtype=torch.int32), moved)
+    windows.keep(torch.tensor([2 * 8 + 2], dtype=torch.int32))
     assert np.argwhere(windows.change(moved).numpy() > 0).tolist() == [[1, 2], [1, 3], [2, 3]]

@@ -43,36 +43,51 @@ class Tolerance:
 
 
 class _Windows:
-    """Every tile's features, with a halo, as they were when it was last computed."""
+    """Every tile's features, with a halo, as they were when it was last computed.
+
+    All its memory is made once: temporary tensors of a megabyte leave holes in the heap, and a process that runs for
+    hours grows by them.
+    """
 
     def __init__(self, state: TargetState, features: Tensor) -> None:
-        self._step = max(1, features.shape[3] // _CHANNELS)
-        self._kept = torch.empty(self._view(features).shape)
+        _, height, width, channels = features.shape
+        self._step = max(1, channels // _CHANNELS)
+        kept = -(-channels // self._step)
+        self._rows, self._columns = height // _TILE, width // _TILE
+        self._padded = torch.zeros(height + 2 * _HALO, width + 2 * _HALO, kept)
+        side = _TILE + 2 * _HALO
+        row, column, channel = self._padded.stride()
+        steps = (_TILE * row, row, _TILE * column, column, channel)
+        self._now = self._padded.as_strided((self._rows, side, self._columns, side, kept), steps)
+        self._kept = torch.empty(self._now.shape)
+        self._difference = torch.empty(self._now.shape[1:])
         self.restart(state, features)
 
     def restart(self, state: TargetState, features: Tensor) -> None:
-        """Everything is computed now; the memory stays the same, or it would grow with every new start."""
+        """Everything is computed now."""
         self.state, self.age = state, 1
-        self._kept.copy_(self._view(features))
+        self._look(features)
+        self._kept.copy_(self._now)
         self._deviation = float(features.std())
 
     def change(self, features: Tensor) -> Tensor:
         """Root mean square of the change in each tile's window, in deviations of the map, `[h / t, w / t]`."""
-        difference = self._kept - self._view(features)
-        return difference.square_().mean(dim=(1, 3, 4)).sqrt_() / max(self._deviation, 1e-20)
+        self._look(features)
+        change = torch.empty(self._rows, self._columns)
+        for row in range(self._rows):
+            torch.sub(self._kept[row], self._now[row], out=self._difference)
+            torch.mean(self._difference.square_(), dim=(0, 2, 3), out=change[row])
+        return change.sqrt_() / max(self._deviation, 1e-20)
 
-    def keep(self, tiles: Tensor, features: Tensor) -> None:
-        """Remember what these tiles are computed from now."""
-        rows, columns = (tiles // self._kept.shape[2]).long(), (tiles % self._kept.shape[2]).long()
-        self._kept[rows, :, columns] = self._view(features)[rows, :, columns]
+    def keep(self, tiles: Tensor) -> None:
+        """Remember what these tiles are computed from now: what `change` looked at last."""
+        for tile in tiles.tolist():
+            row, column = divmod(tile, self._columns)
+            self._kept[row, :, column] = self._now[row, :, column]
 
-    def _view(self, features: Tensor) -> Tensor:
-        """`[1, h, w, C]` as windows that overlap, `[h / t, t + 2 halo, w / t, t + 2 halo, C']`."""
-        chosen = F.pad(features[0, :, :, :: self._step], (0, 0, _HALO, _HALO, _HALO, _HALO))
-        height, width, side = features.shape[1] // _TILE, features.shape[2] // _TILE, _TILE + 2 * _HALO
-        row, column, channel = chosen.stride()
-        steps = (_TILE * row, row, _TILE * column, column, channel)
-        return chosen.as_strided((height, side, width, side, chosen.shape[2]), steps)
+    def _look(self, features: Tensor) -> None:
+        """Put `[1, h, w, C]` where the windows lie, `[h / t, t + 2 halo, w / t, t + 2 halo, C']`, which overlap."""
+        self._padded[_HALO:-_HALO, _HALO:-_HALO] = features[0, :, :, :: self._step]
 
 
 class SparseDecoder(Decoder):
@@ -149,5 +164,5 @@ class SparseDecoder(Decoder):
         self.active, windows.age = share, windows.age + 1
         tiles = active.flatten().nonzero()[:, 0].int()
         if tiles.numel():
-            windows.keep(tiles, features)
+            windows.keep(tiles)
         return tiles
