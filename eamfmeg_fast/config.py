@@ -134,6 +134,24 @@ PRESETS: dict[str, NetworkConfig] = {
         adapt_scale=True,
         pixel_grid="centres",
     ),
+    "base": NetworkConfig(
+        "base",
+        num_kp=20,
+        keypoint=HourglassConfig(24, 5, 256),
+        dense_motion=HourglassConfig(24, 5, 256),
+        keypoint_kernel=3,
+        keypoint_padding=1,
+        mask_kernel=3,
+        generator_expansion=32,
+        generator_max_features=128,
+        residual_blocks=4,
+        edge=True,
+        attention="edge-query",
+        attention_dim=32,
+        skip=True,
+        adapt_scale=True,
+        pixel_grid="centres",
+    ),
 }
 
 

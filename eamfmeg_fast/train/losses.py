@@ -18,6 +18,10 @@ SIZE = 256
 """Pixels that losses named "px" are counted in, whatever size the pictures are rendered at."""
 
 
+_DOUBT = 0.2
+"""A sparse motion that is wrong by so much of the picture's mean motion is right in one of e cases."""
+
+
 def pixels(normalised: Tensor) -> Tensor:
     """Differences of (x, y) in [-1, 1] as pixels of a 256-px picture."""
     return normalised * (SIZE / 2)
@@ -65,11 +69,13 @@ def focused(true_px: Tensor, share: Tensor, strength: float) -> Tensor:
     """`share`, raised where a cell moves apart from the rest: a closing lid is two cells high and would not count.
 
     Convention:
-        A cell that moves d px (8 at most) against the mean counts `1 + strength d` times.
+        A cell that moves d times as far from the mean as cells do on average (30 at most) counts `1 + strength d`
+        times, so that with strength 1 about half of all weight lies where something moves, however small it is.
     """
     mean = (true_px * share[..., None]).sum((1, 2), keepdim=True) / share.sum((1, 2))[:, None, None, None].clamp(min=1)
-    apart = (true_px - mean).norm(dim=-1).clamp(max=8)
-    return share * (1 + strength * apart)
+    apart = (true_px - mean).norm(dim=-1) * share
+    average = apart.mean((1, 2), keepdim=True) + 0.05
+    return share * (1 + strength * (apart / average).clamp(max=30))
 
 
 def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slice) -> Tensor:
@@ -79,6 +85,26 @@ def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slic
         return flow.new_zeros(())
     got = displacement_px(flow, "centres", SIZE)
     return _relative(got - true_px[items], true_px[items], share[items, ..., None])
+
+
+def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tensor, faces: int) -> Tensor:
+    """How far the masks are from choosing, in each cell, the sparse motions that are right there (cross entropy, nats).
+
+    Without it a mask that once learned to follow the head everywhere never gives a cell away: the others get no
+    gradient where their share is nil, and eyes stay open.
+
+    Args:
+        grids: the K + 1 sparse motions `[B, K + 1, h, w, 2]`. weight: of the cells, `[B, h, w]`.
+    """
+    batch, count, height, width, _ = grids[:faces].shape
+    way = displacement_px(grids[:faces].flatten(0, 1), "centres", SIZE).view(batch, count, height, width, 2)
+    error = (way - true_px[:faces, None]).norm(dim=-1).detach()
+    length = true_px[:faces].norm(dim=-1).mean((1, 2))[:, None, None, None]
+    right = torch.softmax(-error / (_DOUBT * (0.25 + length)), dim=1)
+    chosen = motion.mask[:faces].clamp(min=1e-12).log()
+    distance = (right * (right.clamp(min=1e-9).log() - chosen)).sum(1)
+    weight = weight[:faces]
+    return ((distance * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
 
 
 def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:

@@ -53,6 +53,7 @@ class Objective:
         weights = self.weights
         true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
         counted = losses.focused(true_px, share, focus) if focus else share
+        grids = self.network.generator.dense_motion_network.sparse_grids(motion)
         emphasis = 1 + (counted - share) if focus else None
         of_faces = losses.motion_loss(motion, true_px, counted, slice(0, batch.faces))
         of_things = losses.motion_loss(motion, true_px, counted, slice(batch.faces, None))
@@ -61,6 +62,7 @@ class Objective:
             "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
             "motion": weights.motion * of_faces,
             "motion_things": weights.motion * weights.things * of_things,
+            "mask": weights.mask * losses.mask_loss(motion, grids, true_px, counted, batch.faces),
             "affine": weights.affine * losses.affine_loss(motion, second, true_px, batch.faces),
             "occlusion": weights.occlusion * losses.occlusion_loss(motion, share, emphasis),
         }

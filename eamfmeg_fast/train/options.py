@@ -17,6 +17,7 @@ class LossWeights:
         landmark: keypoints against the lab's landmarks; no published system has this truth.
         motion: flow against the lab's displacement, pixels.
         keypoint_motion: keypoint displacement against the landmarks' displacement, pixels.
+        mask: masks against the sparse motions that are right.
         affine: each keypoint's affine motion against the local gradient of the true one.
         occlusion: occlusion against the lab's validity mask.
         things: factor on the motion loss of pictures of things, which no facial keypoint can follow well.
@@ -29,6 +30,7 @@ class LossWeights:
     landmark: float = 20.0
     motion: float = 4.0
     keypoint_motion: float = 4.0
+    mask: float = 1.0
     affine: float = 3.0
     occlusion: float = 0.5
     things: float = 0.25
@@ -46,7 +48,7 @@ class Stage:
         rate: Adam's learning rate at the start; it falls to a twentieth along a cosine.
         front_rate: factor on the front's rate while all parts learn.
         spots: up to so many moles are painted on each pair.
-        focus: how much more a cell counts in the motion and occlusion losses per px that it moves apart from the rest.
+        focus: how much more cells count in the losses of motion, masks and occlusion that move apart from the rest.
     """
 
     steps: int

@@ -228,7 +228,42 @@ def test_focus_counts_what_moves_apart_from_the_rest() -> None:
     way[:, 2:4, 2:4, 1] = 6.0
     counted = losses.focused(way, share, 2.0)
     assert counted[0, 2, 2] > 5 * counted[0, 6, 6] > 0
-    assert torch.equal(losses.focused(way + 3.0, share, 2.0), counted)
+    assert torch.allclose(losses.focused(way + 3.0, share, 2.0), counted, rtol=1e-5)
+    small = losses.focused(way / 12, share, 2.0)
+    assert small[0, 2, 2] > 4 * small[0, 6, 6], "small motion counts like large"
     assert torch.equal(losses.focused(torch.zeros_like(way), share, 2.0), share)
     share[:, 2] = 0
     assert losses.focused(way, share, 2.0)[0, 2].abs().max() == 0
+
+
+@pytest.mark.parametrize("motion_px", [0.4, 6.0])
+def test_masks_are_asked_to_choose_what_is_right(motion_px: float) -> None:
+    """Cells of the left half move with keypoint 1, the others with nothing; the right choice costs nothing."""
+    still = identity_grid(8, 8, "centres", dtype=torch.float32)
+    grids = still.expand(1, 3, 8, 8, 2).clone()
+    grids[:, 1, ..., 1] += motion_px * 2 / losses.SIZE
+    grids[:, 2, ..., 0] += 5 * motion_px * 2 / losses.SIZE
+    left = torch.zeros(8, 8, dtype=torch.bool)
+    left[:, :4] = True
+    true = torch.where(left[None, :, :, None], motion_px * torch.tensor([0.0, 1.0]), torch.zeros(2))
+    mask = torch.stack([~left, left, torch.zeros_like(left)])[None].float()
+    weight = torch.ones(1, 8, 8)
+
+    def cost(mask: torch.Tensor) -> float:
+        found = motion_of(still.expand(1, 8, 8, 2))._replace(mask=mask)
+        return float(losses.mask_loss(found, grids, true, weight, faces=1))
+
+    assert cost(mask * 0.98 + 0.01) < 0.2
+    assert cost(mask.flip(-1) * 0.98 + 0.01) > 2
+    assert cost(torch.full_like(mask, 1 / 3)) > cost(mask * 0.98 + 0.01) + 0.3
+
+
+def test_a_mask_that_is_nil_still_learns() -> None:
+    """The gradient of a cell's logits is the mask minus the right choice, however small the mask is."""
+    still = identity_grid(4, 4, "centres", dtype=torch.float32)
+    grids = torch.stack([still, still + 4 * 2 / losses.SIZE])[None]
+    logits = torch.tensor([12.0, -12.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4).clone().requires_grad_()
+    found = motion_of(still[None])._replace(mask=logits.softmax(1))
+    true = torch.full((1, 4, 4, 2), 4.0)
+    losses.mask_loss(found, grids, true, torch.ones(1, 4, 4), faces=1).backward()
+    assert logits.grad is not None and float(logits.grad[0, 1].sum()) < -0.9
