@@ -107,18 +107,22 @@ def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tenso
     return ((distance * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
 
 
-def affine_loss(motion: DenseMotion, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:
-    """Error of each keypoint's matrix against the gradient of the true backward motion there."""
+def true_gradient(true_px: Tensor, at: Tensor) -> Tensor:
+    """Gradient of the true backward motion `[B, h, w, 2]` at points `[B, N, 2]`, `[B, N, 2, 2]`: d way / d (x, y)."""
     height, width = true_px.shape[1:3]
     way = true_px.permute(0, 3, 1, 2) / (SIZE / 2)
     way = F.avg_pool2d(F.pad(way, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     dx = F.pad(way[..., 2:] - way[..., :-2], (1, 1, 0, 0), mode="replicate") * (width / 4)
     dy = F.pad(way[..., 2:, :] - way[..., :-2, :], (0, 0, 1, 1), mode="replicate") * (height / 4)
-    gradient = torch.cat([dx, dy], dim=1)[:faces]
-    at = driving.kp[:faces, :, None].detach()
-    sampled = F.grid_sample(gradient, at, align_corners=False, padding_mode="border")[..., 0]
-    true = sampled.permute(0, 2, 1).unflatten(-1, (2, 2)).transpose(-1, -2)
-    got = motion.affine[:faces, ..., :2] - torch.eye(2, device=true.device)
+    gradient = torch.cat([dx, dy], dim=1)
+    sampled = F.grid_sample(gradient, at[:, :, None], align_corners=False, padding_mode="border")[..., 0]
+    return sampled.permute(0, 2, 1).unflatten(-1, (2, 2)).transpose(-1, -2)
+
+
+def affine_loss(affine: Tensor, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:
+    """Error of the keypoints' matrices (`affine_of`, `[B, K, 2, 3]`) against the gradient of the true motion there."""
+    true = true_gradient(true_px[:faces], driving.kp[:faces].detach())
+    got = affine[:faces, ..., :2] - torch.eye(2, device=true.device)
     return _relative((got - true).flatten(2), true.flatten(2), floor=0.02)
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.kernels.antialias_down.reference import antialias_down, gaussian_kernel
+from eamfmeg_fast.kernels.geometry import affine_of
 from eamfmeg_fast.network import DenseMotion, Keypoints, Network
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
 from eamfmeg_fast.train import losses
 from eamfmeg_fast.train.feed import Batch
 from eamfmeg_fast.train.options import LossWeights, Stage
 from eamfmeg_fast.train.perceptual import FixedPyramid, VGGPyramid
+from eamfmeg_fast.train.teaching import taught
 from eamfmeg_fast.train.transform import RandomWarp
 
 
@@ -37,8 +39,11 @@ class Objective:
         first, second = (Keypoints(*pair) for pair in zip(*(half.chunk(2) for half in found.keypoints), strict=True))
         edges = self.network.edges(found.features)
         thumbnail = thumbnails.chunk(2)[0]
-        motion = self.network.motion(thumbnail, first, second)
-        out = self._front(batch, first, second, motion, stage.focus)
+        true_px, share = losses.flow_truth(batch, *thumbnail.shape[2:])
+        told = taught(first, second, batch, true_px, stage.taught, seed) if stage.taught else (first, second)
+        motion = self.network.motion(thumbnail, *told)
+        out = self._keypoints(batch, first, second, true_px)
+        out |= self._motion(batch, motion, true_px, share, stage.focus)
         if edges is not None:
             out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
         out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
@@ -47,23 +52,28 @@ class Objective:
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
         return out
 
-    def _front(
-        self, batch: Batch, first: Keypoints, second: Keypoints, motion: DenseMotion, focus: float
-    ) -> dict[str, Tensor]:
+    def _keypoints(self, batch: Batch, first: Keypoints, second: Keypoints, true_px: Tensor) -> dict[str, Tensor]:
         weights = self.weights
-        true_px, share = losses.flow_truth(batch, *motion.flow.shape[1:3])
-        counted = losses.focused(true_px, share, focus) if focus else share
-        grids = self.network.generator.dense_motion_network.sparse_grids(motion)
-        emphasis = 1 + (counted - share) if focus else None
-        of_faces = losses.motion_loss(motion, true_px, counted, slice(0, batch.faces))
-        of_things = losses.motion_loss(motion, true_px, counted, slice(batch.faces, None))
+        affine = affine_of(first.kp, first.jacobian, second.kp, second.jacobian)
         return {
             "landmark": weights.landmark * losses.landmark_loss(first, second, batch),
             "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
+            "affine": weights.affine * losses.affine_loss(affine, second, true_px, batch.faces),
+        }
+
+    def _motion(
+        self, batch: Batch, motion: DenseMotion, true_px: Tensor, share: Tensor, focus: float
+    ) -> dict[str, Tensor]:
+        weights, faces = self.weights, batch.faces
+        counted = losses.focused(true_px, share, focus) if focus else share
+        grids = self.network.generator.dense_motion_network.sparse_grids(motion)
+        emphasis = 1 + (counted - share) if focus else None
+        of_faces = losses.motion_loss(motion, true_px, counted, slice(0, faces))
+        of_things = losses.motion_loss(motion, true_px, counted, slice(faces, None))
+        return {
             "motion": weights.motion * of_faces,
             "motion_things": weights.motion * weights.things * of_things,
-            "mask": weights.mask * losses.mask_loss(motion, grids, true_px, counted, batch.faces),
-            "affine": weights.affine * losses.affine_loss(motion, second, true_px, batch.faces),
+            "mask": weights.mask * losses.mask_loss(motion, grids, true_px, counted, faces),
             "occlusion": weights.occlusion * losses.occlusion_loss(motion, share, emphasis),
         }
 

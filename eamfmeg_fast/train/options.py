@@ -49,6 +49,7 @@ class Stage:
         front_rate: factor on the front's rate while all parts learn.
         spots: up to so many moles are painted on each pair.
         focus: how much more cells count in the losses of motion, masks and occlusion that move apart from the rest.
+        taught: share of lab faces in which the dense motion is told the true keypoints.
     """
 
     steps: int
@@ -59,6 +60,7 @@ class Stage:
     front_rate: float = 1.0
     spots: int = 0
     focus: float = 0.0
+    taught: float = 0.0
 
 
 SMALL_RECIPE = (

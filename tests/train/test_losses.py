@@ -157,7 +157,7 @@ def test_affine_loss_is_zero_for_a_purely_affine_motion() -> None:
 
     def loss(matrix: torch.Tensor) -> torch.Tensor:
         affine = torch.cat([matrix.expand(1, 6, 2, 2) + torch.eye(2), torch.zeros(1, 6, 2, 1)], -1)
-        return losses.affine_loss(motion_of(still[None], affine), driving, true_px, 1)
+        return losses.affine_loss(affine, driving, true_px, 1)
 
     # Distances are at least 1e-3 here, relative to a gradient of 0.23.
     assert loss(turn) < 0.01
@@ -171,10 +171,10 @@ def test_affine_loss_looks_where_the_keypoint_is() -> None:
     way[..., 0] = 0.3 * still[..., 0].clamp(min=0)
     stretch = torch.eye(2).repeat(1, 2, 1, 1)
     stretch[:, 1, 0, 0] += 0.3
-    motion = motion_of(still[None], torch.cat([stretch, torch.zeros(1, 2, 2, 1)], -1))
+    affine = torch.cat([stretch, torch.zeros(1, 2, 2, 1)], -1)
     left_right = torch.tensor([[[-0.5, 0.1], [0.5, 0.1]]])
     right, wrong = (
-        losses.affine_loss(motion, Keypoints(kp, stretch), way * 128, 1) for kp in (left_right, left_right.flip(1))
+        losses.affine_loss(affine, Keypoints(kp, stretch), way * 128, 1) for kp in (left_right, left_right.flip(1))
     )
     assert right < 0.02 and wrong > 0.5
 
