@@ -14,6 +14,8 @@ Tensor = torch.Tensor
 
 LID_REACH = (0.12, 0.12)
 LIP_REACH = (0.16, 0.28)
+_LID_FOLLOWS = 0.7
+"""The upper lid follows the eyeball up and down by this part of the way."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Opening:
     lid_rise: Tensor
     gap_upper: Tensor
     gap_lower: Tensor
+
+
+OPENINGS = ("lid_drop", "lid_rise", "gap_upper", "gap_lower")
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,15 @@ class Slit:
         return inside.clamp(0.0, 1.0) * ((bottom - top) / pixel).clamp(0.0, 1.0)
 
 
-def opening(intensity: Tensor) -> Opening:
-    """Slit changes of an expression: intensity float32 [B, A, 2] (left, right)."""
+def opening(intensity: Tensor, gaze: Tensor | None = None) -> Opening:
+    """Slit changes of an expression: intensity float32 [B, A, 2] (left, right), gaze [B, 2] in head units."""
     sides = intensity.transpose(1, 2)
     both = intensity.mean(2)[:, None]
+    drop = aperture_change(sides, LID_DROP)
+    if gaze is not None:
+        drop = drop + _LID_FOLLOWS * gaze[:, 1:]
     return Opening(
-        aperture_change(sides, LID_DROP), aperture_change(sides, LID_RISE),
+        drop, aperture_change(sides, LID_RISE),
         aperture_change(both, LIP_GAP_UPPER), aperture_change(both, LIP_GAP_LOWER),
     )  # fmt: skip
 

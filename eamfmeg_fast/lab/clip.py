@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -11,10 +11,11 @@ from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.lab.action_units import ACTION_UNITS, MuscleSet, intensity_vector, muscle_set
 from eamfmeg_fast.lab.camera import draw_camera, shoot
 from eamfmeg_fast.lab.edges import edge_map
-from eamfmeg_fast.lab.envelope import Envelope, draw_envelope
+from eamfmeg_fast.lab.envelope import Envelope, draw_envelope, minimum_jerk
 from eamfmeg_fast.lab.framing import draw_framing
 from eamfmeg_fast.lab.identity import Identity, draw_identity
-from eamfmeg_fast.lab.motion import Expression, Motion, Pose, build_motion, landmarks_px, soften
+from eamfmeg_fast.lab.motion import Expression, Motion, build_motion, landmarks_px, nose_turn, soften
+from eamfmeg_fast.lab.pose import Pose
 from eamfmeg_fast.lab.render import Rendered, Textures, displacement, paint, render, visible
 from eamfmeg_fast.lab.seeds import Draw, generator, mix
 
@@ -75,6 +76,31 @@ def _peak(action_units: dict[int, float] | None, seed: int, symmetric: bool) -> 
     return peak * torch.tensor([1.0 - max(uneven, 0.0), 1.0 + min(uneven, 0.0)])
 
 
+def _blinking(envelope: Envelope, strength: float, seed: int) -> Tensor:
+    """Intensity of the lids' closing in every frame, [T]: one blink of a third of a second at a time of its own."""
+    count = len(envelope.amount)
+    half = min(0.16 * float(envelope.fps), 0.4 * (count - 1))
+    middle = half + (count - 1 - 2.0 * half) * float(torch.rand(1, generator=generator(seed, 0xB1)))
+    away = (torch.arange(count, dtype=torch.float32) - middle).abs()
+    return strength * minimum_jerk(1.15 - away / half)
+
+
+def _course(envelope: Envelope, peak: Tensor, blink: float, seed: int) -> Tensor:
+    """Intensities of every frame, [T, A, 2]."""
+    intensity = envelope.amount[:, None, None] * peak[None]
+    if blink:
+        lids = ACTION_UNITS.index(45)
+        closing = _blinking(envelope, blink, seed)[:, None]
+        intensity[:, lids] = torch.maximum(intensity[:, lids], closing)
+    return intensity
+
+
+def _turning(pose: Pose, amount: Tensor, turn: tuple[float, float]) -> Pose:
+    """The pose with a turn in degrees of yaw and pitch that comes and goes with `amount`, [T]."""
+    part = torch.deg2rad(amount)[:, None, None].to(pose.yaw)
+    return replace(pose, yaw=pose.yaw + turn[0] * part, pitch=pose.pitch + turn[1] * part)
+
+
 def _drifting(rest: Pose, count: int, fps: Fraction, seed: int, drift: float) -> Pose:
     """Slow smooth wandering of the head around `rest`, starting there: a few slow sines per coordinate."""
     device = rest.scale.device
@@ -86,12 +112,8 @@ def _drifting(rest: Pose, count: int, fps: Fraction, seed: int, drift: float) ->
     return Pose(
         scale=rest.scale * (1.0 + 0.003 * sway[0]), roll=rest.roll + 0.003 * sway[1],
         shift_x=rest.shift_x + 0.006 * sway[2], shift_y=rest.shift_y + 0.006 * sway[3],
-        bend=rest.bend.expand(count, 1, 1),
+        yaw=rest.yaw.expand(count, 1, 1), pitch=rest.pitch.expand(count, 1, 1),
     )  # fmt: skip
-
-
-def _rows(pose: Pose, first: int, last: int) -> Pose:
-    return Pose(*(getattr(pose, name)[first:last] for name in ("scale", "roll", "shift_x", "shift_y", "bend")))
 
 
 @dataclass(frozen=True)
@@ -107,12 +129,12 @@ class _Studio:
     seed: int
     noisy: bool
 
-    def draw(self, expression: Expression, first: int) -> tuple[Rendered, tuple[Tensor, ...]]:
-        """Frames of some expressions from frame number `first` on."""
-        pose = _rows(self.pose, first, first + expression.intensity.shape[0])
-        motion = build_motion(self.muscles, expression)
+    def draw(self, intensity: Tensor, gaze: Tensor, first: int) -> tuple[Rendered, tuple[Tensor, ...]]:
+        """Frames of some intensities and gazes from frame number `first` on."""
+        pose = self.pose.rows(first, first + intensity.shape[0])
+        motion = build_motion(self.muscles, Expression(intensity, *nose_turn(pose), gaze))
         drawn = render(self.identity, self.textures, motion, pose, self.size)
-        way = displacement(self.identity, drawn, (self.neutral, _rows(self.pose, 0, 1)), pose)
+        way = displacement(self.identity, drawn, (self.neutral, self.pose.rows(0, 1)), pose)
         return drawn, (way, landmarks_px(self.identity, motion, pose, self.size))
 
     def shots(self, drawn: Rendered, first: int) -> Tensor:
@@ -125,15 +147,12 @@ class _Studio:
         return (colour.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _film(studio: _Studio, peak: Tensor, envelope: Envelope) -> tuple[Tensor, ...]:
+def _film(studio: _Studio, intensity: Tensor, gaze: Tensor) -> tuple[Tensor, ...]:
     """All frames in chunks: frames, displacement, valid, edges, landmarks."""
-    device = studio.identity.device
-    intensity = (envelope.amount[:, None, None] * peak[None]).to(device)
     level, layers, rows = None, None, []
     for first in range(0, len(intensity), _CHUNK):
-        part = intensity[first : first + _CHUNK]
-        still = torch.zeros(len(part), device=device)
-        drawn, (way, places) = studio.draw(Expression(part, still, still), first)
+        last = first + _CHUNK
+        drawn, (way, places) = studio.draw(intensity[first:last], gaze[first:last], first)
         if layers is None:
             layers = drawn.layers[:1]
             _, level = edge_map(drawn.colour[:1])
@@ -142,9 +161,18 @@ def _film(studio: _Studio, peak: Tensor, envelope: Envelope) -> tuple[Tensor, ..
     return tuple(torch.cat(column) for column in zip(*rows, strict=True))
 
 
+def _check_extras(gaze: tuple[float, float], blink: float, turn: tuple[float, float]) -> None:
+    for name, values, most in (("gaze", gaze, 0.1), ("turn", turn, 15.0)):
+        if len(values) != 2 or not all(abs(value) <= most for value in values):
+            raise OptionError(f"{name}={values}", f"two numbers within {most}", "Ask for less.")
+    if not 0.0 <= blink <= 2.0:
+        raise OptionError(f"blink={blink}", "0 to 2", "1 closes the eyes.")
+
+
 def lab_clip(
     identity: int, *, action_units: dict[int, float] | None = None, size: int = 256, fps: int | Fraction = 200,
     seed: int = 0, duration_s: float | None = None, drift: float = 1.0, noisy: bool = True, symmetric: bool = False,
+    gaze: tuple[float, float] = (0.0, 0.0), blink: float = 0.0, turn: tuple[float, float] = (0.0, 0.0),
     device: torch.device | str = "cpu",
 ) -> LabClip:  # fmt: skip
     """A clip of one micro-expression of one person who never lived.
@@ -159,6 +187,9 @@ def lab_clip(
         drift: how much the head wanders; 0 holds it still, 1 is up to about 1.5 px at 256 px.
         noisy: with a camera (exposure, blur, noise), or as drawn.
         symmetric: both sides move alike.
+        gaze: how far the eyeballs turn by the apex, (x, y) in head units; 0.05 to a side is a clear glance.
+        blink: intensity of a blink at a time of its own; 1 closes the eyes. `intensity` shows it as action unit 45.
+        turn: how far the head turns by the apex, yaw and pitch in degrees; positive to image right and down.
         device: where it runs.
 
     Raises:
@@ -166,19 +197,21 @@ def lab_clip(
     """
     if identity < 0 or size < 16:
         raise OptionError(f"identity={identity}, size={size}", "identity >= 0 and size >= 16", "Change it.")
+    _check_extras(gaze, blink, turn)
     take = mix(identity, seed, 0x7A)
     person = draw_identity([identity], device)
     muscles = muscle_set(person)
     envelope = draw_envelope(take, fps, duration_s)
     peak = _peak(action_units, take, symmetric)
-    zero, nothing = torch.zeros(1, device=device), torch.zeros(1, len(ACTION_UNITS), 2, device=device)
     with torch.no_grad():
-        peak = soften(muscles, Expression(peak[None].to(device), zero, zero)).intensity[0].cpu()
         rest = draw_framing(Draw([take], 0xF1, device))
-        neutral = build_motion(muscles, Expression(nothing, zero, zero))
-        pose = _drifting(rest, len(envelope.amount), envelope.fps, take, drift)
+        pose = _turning(_drifting(rest, len(envelope.amount), envelope.fps, take, drift), envelope.amount, turn)
+        nose = nose_turn(pose.rows(0, 1))
+        peak = soften(muscles, Expression(peak[None].to(device), *nose)).intensity[0].cpu()
+        intensity = _course(envelope, peak, blink, take).to(device)
+        look = (envelope.amount[:, None] * torch.tensor(gaze)).to(device)
+        neutral = build_motion(muscles, Expression(intensity[:1], *nose, look[:1]))
         studio = _Studio(person, muscles, paint(person, rest, size), neutral, pose, size, take, noisy)
-        frames, way, valid, edges, places = _film(studio, peak, envelope)
-    intensity = (envelope.amount[:, None] * peak.mean(1)).to(device)
-    return LabClip(frames, way, valid, edges, places, intensity, envelope.onset, envelope.apex, envelope.offset,
+        frames, way, valid, edges, places = _film(studio, intensity, look)
+    return LabClip(frames, way, valid, edges, places, intensity.mean(2), envelope.onset, envelope.apex, envelope.offset,
                    envelope.fps, identity)  # fmt: skip

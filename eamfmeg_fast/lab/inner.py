@@ -10,6 +10,9 @@ from eamfmeg_fast.lab.noise import bell, centres, smoothstep
 
 Tensor = torch.Tensor
 
+EYES_END = 0.16
+"""Above this y, head units, the texture shows eyeballs; below it the mouth."""
+
 
 def _eyes(identity: Identity, x: Tensor, y: Tensor, soft: float) -> Tensor:
     s, look = identity.shape, identity.look
@@ -52,7 +55,7 @@ def paint_inner(identity: Identity, size: int) -> Tensor:
     """Texture of eyeballs and mouth over the head square, float32 [B, 3, size, size] in 0..1."""
     axis = centres(size, identity.device) * REACH
     x = axis[None, None]
-    split = int((0.16 / REACH + 1.0) * 0.5 * size)
+    split = int((EYES_END / REACH + 1.0) * 0.5 * size)
     eyes = _eyes(identity, x, axis[None, :split, None], 2.0 * REACH / size)
     mouth = _mouth(identity, x, axis[None, split:, None])
     return torch.cat([eyes, mouth], 2).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Motion of one face: muscles (a smooth field and its inverse), slits, and the head's pose. README.md derives it."""
+"""Motion of one face: muscles (a smooth field and its inverse), slits, gaze. README.md derives it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch.nn.functional import grid_sample
 
 from eamfmeg_fast.lab.action_units import MuscleSet
 from eamfmeg_fast.lab.anatomy import landmark_places
-from eamfmeg_fast.lab.apertures import LID_REACH, LIP_REACH, Opening, eye_slit, mouth_slit, opening
+from eamfmeg_fast.lab.apertures import LID_REACH, LIP_REACH, OPENINGS, Opening, eye_slit, mouth_slit, opening
 from eamfmeg_fast.lab.identity import Identity
 from eamfmeg_fast.lab.noise import bell, centres
+from eamfmeg_fast.lab.pose import Pose
 
 Tensor = torch.Tensor
 
@@ -21,70 +22,45 @@ FIELD = 160
 _STEPS = 30
 _CLOSE = 3e-5
 _STEEPEST = 0.6
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where the head is: n = R(roll) scale (x + bend x^2, y) + shift, n in [-1, 1] over the frame; all [B, 1, 1]."""
-
-    scale: Tensor
-    roll: Tensor
-    shift_x: Tensor
-    shift_y: Tensor
-    bend: Tensor
-
-    @property
-    def turn(self) -> tuple[Tensor, Tensor]:
-        """scale cos(roll) and scale sin(roll)."""
-        return self.scale * torch.cos(self.roll), self.scale * torch.sin(self.roll)
-
-    def to_frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Head units to frame coordinates."""
-        a, b = self.turn
-        bent = x * (1.0 + self.bend * x)
-        return a * bent - b * y + self.shift_x, b * bent + a * y + self.shift_y
-
-    def to_head(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Frame coordinates to head units, the exact inverse of `to_frame` on the head."""
-        a, b = self.turn
-        size = a * a + b * b
-        x, y = x - self.shift_x, y - self.shift_y
-        bent, y = (a * x + b * y) / size, (a * y - b * x) / size
-        return 2.0 * bent / (1.0 + (1.0 + 4.0 * self.bend * bent).clamp(min=0.02).sqrt()), y
-
-    def difference(self, other: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """self.to_frame(q) - other.to_frame(q) at head point q, exactly zero when the poses are equal."""
-        (a, b), (c, d) = self.turn, other.turn
-        bent = x * (1.0 + self.bend * x)
-        unbend = (self.bend - other.bend) * x * x
-        return (
-            (a - c) * bent + c * unbend - (b - d) * y + (self.shift_x - other.shift_x),
-            (b - d) * bent + d * unbend + (a - c) * y + (self.shift_y - other.shift_y),
-        )
-
-    def change(self, x: Tensor, dx: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
-        """to_frame(q + d) - to_frame(q) at head point q, exactly zero when d is."""
-        a, b = self.turn
-        bent = dx * (1.0 + self.bend * (2.0 * x + dx))
-        return a * bent - b * dy, b * bent + a * dy
+_NOSE = 2.0
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What the face does: intensity [B, A, 2] (left, right), and turns yaw and pitch [B] that move the nose."""
+    """What the face does.
+
+    intensity: [B, A, 2] (left, right). yaw, pitch: [B], how far the nose stands out to the side and down (`nose_turn`).
+    gaze: [B, 2], how far the eyeballs are turned from where the identity looks, head units; None is not at all.
+    """
 
     intensity: Tensor
     yaw: Tensor
     pitch: Tensor
+    gaze: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Motion:
-    """One expression: `pull` (forward field) and `back` (its inverse), [B, 2, FIELD, FIELD] in head units; slits."""
+    """One expression: `pull` (forward field) and `back` (its inverse), [B, 2, FIELD, FIELD] in head units; slits.
+
+    gaze [B, 2] in head units; intensity [B, A, 2], which the creases of the skin follow.
+    """
 
     pull: Tensor
     back: Tensor
     slits: Opening
+    gaze: Tensor
+    intensity: Tensor
+
+    def same_skin(self, other: Motion) -> Tensor:
+        """Rows in which both move the skin alike, bool [B]."""
+        pairs = [(self.pull, other.pull)] + [(getattr(self.slits, k), getattr(other.slits, k)) for k in OPENINGS]
+        return torch.stack([(a == b).flatten(1).all(1) for a, b in pairs]).all(0)
+
+
+def nose_turn(pose: Pose) -> tuple[Tensor, Tensor]:
+    """Yaw and pitch of an expression, [B] each: the nose stands before the round head and shifts when it turns."""
+    return _NOSE * torch.sin(pose.yaw)[:, 0, 0], _NOSE * torch.sin(pose.pitch)[:, 0, 0]
 
 
 def sample_field(field: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +100,8 @@ def steepness(muscles: MuscleSet, expression: Expression) -> Tensor:
 def soften(muscles: MuscleSet, expression: Expression) -> Expression:
     """Scale intensities down where the field would otherwise fold; most expressions come back as they are."""
     factor = (_STEEPEST / steepness(muscles, expression).clamp(min=1e-6)).clamp(max=1.0)
-    return Expression(expression.intensity * factor[:, None, None], expression.yaw * factor, expression.pitch * factor)
+    intensity = expression.intensity * factor[:, None, None]
+    return Expression(intensity, expression.yaw * factor, expression.pitch * factor, expression.gaze)
 
 
 def build_motion(muscles: MuscleSet, expression: Expression) -> Motion:
@@ -141,7 +118,10 @@ def build_motion(muscles: MuscleSet, expression: Expression) -> Motion:
         dx, dy = sample_field(pull, grid[0] + back[:, 0], grid[1] + back[:, 1])
         change = (back + torch.stack([dx, dy], 1)) * moving
         back = back - change
-    return Motion(pull, back, opening(expression.intensity))
+    gaze = expression.gaze
+    if gaze is None:
+        gaze = torch.zeros(pull.shape[0], 2, device=pull.device)
+    return Motion(pull, back, opening(expression.intensity, gaze), gaze, expression.intensity)
 
 
 def to_moved(identity: Identity, motion: Motion, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields
 import torch
 
 from eamfmeg_fast.errors import OptionError
-from eamfmeg_fast.lab.action_units import ACTION_UNITS, muscle_set
+from eamfmeg_fast.lab.acting import FURTHEST_TURN, draw_acting
+from eamfmeg_fast.lab.action_units import muscle_set
 from eamfmeg_fast.lab.camera import draw_camera, retouch, shoot
+from eamfmeg_fast.lab.distractors import draw_distractors
 from eamfmeg_fast.lab.edges import edge_map
 from eamfmeg_fast.lab.framing import draw_framing
-from eamfmeg_fast.lab.identity import draw_identity
-from eamfmeg_fast.lab.motion import Expression, Pose, build_motion, landmarks_px, soften
-from eamfmeg_fast.lab.render import displacement, paint, render, visible
+from eamfmeg_fast.lab.identity import Identity, draw_identity
+from eamfmeg_fast.lab.motion import Motion, build_motion, landmarks_px, soften
+from eamfmeg_fast.lab.pose import Pose
+from eamfmeg_fast.lab.render import Rendered, displacement, paint, render, visible
 from eamfmeg_fast.lab.seeds import Draw, identity_seeds, mix
 
 Tensor = torch.Tensor
@@ -46,41 +49,40 @@ def _moved_pose(pose: Pose, draw: Draw, big: Tensor, still: float = 0.0) -> Pose
     """The pose a moment later: a drift below 1.5 px at 256, or a real movement where `big` is 1."""
     moving = draw.chance(1.0 - still)
     drift, turn = 0.010 * moving, 0.006 * moving
+
+    def turned(angle: Tensor, most: float) -> Tensor:
+        way = big * draw.middle(-most, most) + (1.0 - big) * moving * draw.middle(-0.012, 0.012)
+        return (angle + way).clamp(-FURTHEST_TURN, FURTHEST_TURN)
+
     return Pose(
         scale=pose.scale * (1.0 + big * draw.middle(-0.06, 0.06) + (1.0 - big) * moving * draw.middle(-0.005, 0.005)),
         roll=pose.roll + big * draw.middle(-0.14, 0.14) + (1.0 - big) * turn * draw.uniform(-1.0, 1.0),
         shift_x=pose.shift_x + big * draw.middle(-0.12, 0.12) + (1.0 - big) * drift * draw.uniform(-1.0, 1.0),
         shift_y=pose.shift_y + big * draw.middle(-0.12, 0.12) + (1.0 - big) * drift * draw.uniform(-1.0, 1.0),
-        bend=pose.bend + big * draw.middle(-0.05, 0.05) + (1.0 - big) * moving * draw.uniform(-0.002, 0.002),
+        yaw=turned(pose.yaw, 0.30),
+        pitch=turned(pose.pitch, 0.24),
     )
 
 
-def _expression(draw: Draw, big: Tensor, active: Tensor) -> Expression:
-    """One to four random action units, mostly even on both sides; `active` 0 keeps the face neutral."""
-    count = (1.0 + 4.0 * draw.unit()).floor()
-    rank = torch.cat([draw.unit() for _ in ACTION_UNITS], -1)[:, 0]
-    order = rank.argsort(1).argsort(1)
-    strength = torch.cat([draw.unit() for _ in ACTION_UNITS], -1)[:, 0] * (1.0 + big[:, 0])
-    chosen = strength * (order < count[:, 0]) * active[:, 0]
-    uneven = draw.chance(0.3) * draw.uniform(-0.7, 0.7)
-    sides = torch.cat([1.0 - uneven.clamp(min=0.0), 1.0 + uneven.clamp(max=0.0)], -1)
-    yaw, pitch = (big * draw.uniform(-0.4, 0.4) + (1.0 - big) * draw.uniform(-0.01, 0.01) for _ in range(2))
-    active_turn = active[:, 0, 0]
-    return Expression(chosen[:, :, None] * sides, yaw[:, 0, 0] * active_turn, pitch[:, 0, 0] * active_turn)
+def _drawn(
+    identity: Identity, seeds: list[int], poses: tuple[Pose, Pose], big: Tensor, size: int
+) -> tuple[tuple[Rendered, Rendered], tuple[Motion, Motion]]:
+    """Both frames as drawn, and how the face moves in each."""
+    muscles = muscle_set(identity)
+    motions = [build_motion(muscles, soften(muscles, acting)) for acting in draw_acting(seeds, poses, big)]
+    textures = paint(identity, poses[0], size)
+    things = draw_distractors(seeds, identity.device) or (None, None)
+    first, second = (render(identity, textures, motions[k], poses[k], size, things[k]) for k in (0, 1))
+    return (first, second), (motions[0], motions[1])
 
 
 def _pair(people: list[int], seeds: list[int], size: int, device: torch.device | str, motion: str) -> LabPairs:
     identity = draw_identity(people, device)
-    muscles = muscle_set(identity)
-    draw = Draw(seeds, 0xA1, device)
+    draw = Draw(seeds, 0xA1, device, width=48)
     big = draw.chance(0.5 if motion == "mixed" else 0.0)
     rest = draw_framing(draw)
-    expressive = draw.chance(0.35)
-    expressions = [soften(muscles, _expression(draw, big, on)) for on in (expressive, torch.ones_like(big))]
-    poses = [rest, _moved_pose(rest, draw, big, still=0.25)]
-    motions = [build_motion(muscles, expression) for expression in expressions]
-    textures = paint(identity, rest, size)
-    drawn = [render(identity, textures, field, pose, size) for field, pose in zip(motions, poses, strict=True)]
+    poses = (rest, _moved_pose(rest, draw, big, still=0.25))
+    drawn, motions = _drawn(identity, seeds, poses, big, size)
     way = displacement(identity, drawn[1], (motions[0], poses[0]), poses[1])
     camera = draw_camera(seeds, 0xCA, device)
     cameras = (camera, retouch(camera, seeds, 0xCB, device))

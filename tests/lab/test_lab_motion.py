@@ -11,7 +11,8 @@ from eamfmeg_fast.lab.action_units import intensity_vector, muscle_set
 from eamfmeg_fast.lab.apertures import LID_REACH, LIP_REACH, eye_slit, mouth_slit, opening
 from eamfmeg_fast.lab.envelope import draw_envelope, minimum_jerk
 from eamfmeg_fast.lab.identity import draw_identity
-from eamfmeg_fast.lab.motion import Expression, Pose, build_motion, landmarks_px, sample_field, soften, steepness
+from eamfmeg_fast.lab.motion import Expression, build_motion, landmarks_px, sample_field, soften, steepness
+from eamfmeg_fast.lab.pose import Pose
 from eamfmeg_fast.lab.seeds import identity_seeds
 
 SIZE = 256
@@ -26,7 +27,7 @@ def _expression(units: dict[int, float]) -> Expression:
 
 def _pose() -> Pose:
     one = torch.ones(3, 1, 1)
-    return Pose(scale=0.9 * one, roll=0 * one, shift_x=0 * one, shift_y=0 * one, bend=0 * one)
+    return Pose(scale=0.9 * one, roll=0 * one, shift_x=0 * one, shift_y=0 * one, yaw=0 * one, pitch=0 * one)
 
 
 def _shift(units: dict[int, float]) -> dict[str, torch.Tensor]:
@@ -113,10 +114,30 @@ def test_blink_closes_and_parting_opens() -> None:
 
 def test_pose_round_trip() -> None:
     one = torch.ones(1, 1, 1)
-    pose = Pose(scale=0.9 * one, roll=0.15 * one, shift_x=0.1 * one, shift_y=-0.1 * one, bend=0.09 * one)
+    pose = Pose(
+        scale=0.9 * one, roll=0.15 * one, shift_x=0.1 * one, shift_y=-0.1 * one, yaw=0.25 * one, pitch=-0.22 * one
+    )
     x, y = torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="xy")
     back = pose.to_head(*pose.to_frame(x[None], y[None]))
     assert torch.allclose(back[0], x[None], atol=1e-5) and torch.allclose(back[1], y[None], atol=1e-5)
+
+
+def test_difference_and_change_of_poses_are_what_they_say() -> None:
+    one = torch.ones(1, 1, 1)
+    poses = [
+        Pose(0.9 * one, turn * one, 0.1 * one, -0.2 * one, yaw=turn * one, pitch=-2 * turn * one)
+        for turn in (0.05, 0.12)
+    ]
+    x, y = (way[None] for way in torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="xy"))
+    dx, dy = 0.05 * y, 0.1 * x * x
+    here, there, moved = poses[0].to_frame(x, y), poses[1].to_frame(x, y), poses[0].to_frame(x + dx, y + dy)
+    for axis, (apart, shifted) in enumerate(
+        zip(poses[0].difference(poses[1], x, y), poses[0].change((x, y), dx, dy), strict=True)
+    ):
+        torch.testing.assert_close(apart, here[axis] - there[axis], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(shifted, moved[axis] - here[axis], atol=1e-6, rtol=1e-5)
+    assert all((part == 0).all() for part in poses[0].difference(poses[0], x, y))
+    assert all((part == 0).all() for part in poses[0].change((x, y), 0 * dx, 0 * dy))
 
 
 def test_splits_are_disjoint() -> None:
