@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "retargeter": _PARTS,
     "evaluate": {"retargeter", *_PARTS},
     "synth": {"retargeter", "evaluate", *_PARTS},
-    "train": {"network", "weights", "lab", "kernels", *_MEDIA},
+    "train": {"network", "weights", "lab", "kernels", "evaluate", *_MEDIA},
     "export": {"network", "kernels", "weights"},
     "doctor": {"kernels", "network", "engine", "weights", "faces", *_MEDIA},
     "live": {"retargeter", *_PARTS},

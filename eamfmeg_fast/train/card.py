@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from eamfmeg_fast.network import Network
-from eamfmeg_fast.train.options import TrainOptions
+from eamfmeg_fast.train.options import TrainOptions, recipe
 from eamfmeg_fast.train.pictures import PICTURES
+from eamfmeg_fast.train.ranks import Ranks
 from eamfmeg_fast.weights import WeightsInfo, save_network
 
 _LIMITS = (
@@ -18,36 +19,81 @@ _LIMITS = (
     "face: expect it to miss movements under beards and glasses, of profiles, and of anything but brows, lids, nose "
     "and mouth. New texture (an opening mouth, wrinkles) is guessed."
 )
+_INTENDED = (
+    "Research on micro-expressions (labelled clips where real ones are rare) and animation, with pictures of people "
+    "who agreed to it. Results carry a machine-readable synthetic mark."
+)
+_MISUSE = (
+    "Passing results off as recordings, showing a person doing what they did not do without their consent, or drawing "
+    "conclusions about what a person feels. It is no evidence of anybody's emotion."
+)
 
 
-def model_card(options: TrainOptions, steps: int, reconstruction: str) -> dict[str, Any]:
-    """Training data, recipe and limits, as plain values.
+@dataclass(frozen=True)
+class Account:
+    """What a run came to.
 
-    Args:
-        options: of the run. steps: that were done. reconstruction: which distance between pictures it learned from.
+    Attributes:
+        steps: that were done, of `total`. seconds: of training. pictures: that the network saw.
+        machine: its class. reconstruction: which distance between pictures it learned from.
+        started_from: content hash of the weights that it began with, if any.
     """
+
+    steps: int
+    total: int
+    seconds: float
+    pictures: int
+    machine: str
+    reconstruction: str
+    started_from: str | None = None
+
+
+def machine_class(ranks: Ranks) -> str:
+    """What a run computes on, without the name of any machine."""
+    cores = f"{os.cpu_count()} CPU cores"
+    if ranks.device.type == "cuda":
+        device = f"{torch.cuda.get_device_name(ranks.device)}, {cores}"
+        return f"{ranks.count} x {device}" if ranks.count > 1 else device
+    return f"{cores}, {ranks.count} processes" if ranks.count > 1 else cores
+
+
+def model_card(options: TrainOptions, account: Account) -> dict[str, Any]:
+    """Training data, recipe, effort, limits and use, as plain values."""
+    made_by = recipe(options, account.started_from)
     return {
-        "name": f"eamfmeg_fast {options.preset}",
+        "name": f"eamfmeg_fast {options.network.preset}",
         "licence": "MIT",
         "trained_on": "procedural faces of eamfmeg_fast.lab (identities of its training seeds) and, warped at random, "
         f"scikit-image's pictures {', '.join(PICTURES)}; nobody's face",
         "held_out": "lab identities of the held-out seeds; the astronaut",
-        "reconstruction": reconstruction,
-        "seed": options.seed,
-        "steps": steps,
-        "stages": [asdict(stage) for stage in options.stages],
-        "loss_weights": asdict(options.weights),
-        "picture_share": options.picture_share,
+        "reconstruction": account.reconstruction,
+        "steps": account.steps,
+        "steps_of_recipe": account.total,
+        "pictures_seen": account.pictures,
+        "hours": float(f"{account.seconds / 3600:.3g}"),
+        "machine": account.machine,
+        **{key: value for key, value in made_by.items() if key not in ("network", "vgg19")},
         "limits": _LIMITS,
+        "intended_use": _INTENDED,
+        "misuse": _MISUSE,
         "patent": "The method is patented: US 12,482,295 B2.",
     }
 
 
-def publish(network: Network, options: TrainOptions, steps: int, reconstruction: str) -> WeightsInfo:
-    """Write `<preset>.safetensors` (float16, batch-norm statistics float32) with its card into the run's folder."""
-    path = options.out / f"{options.preset}.safetensors"
-    aside = options.out / f".{options.preset}.new.safetensors"
+def publish(network: Network, options: TrainOptions, account: Account, scales: bool) -> WeightsInfo:
+    """Write `<preset>.safetensors` (float16, batch-norm statistics float32) with its card into the run's folder.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        scales: also measure what precision int8 needs on people of the lab and store it in the file.
+    """
+    path = options.out / f"{options.network.preset}.safetensors"
+    aside = options.out / f".{options.network.preset}.new.safetensors"
     aside.unlink(missing_ok=True)
-    info = save_network(network, aside, dtype=torch.float16, card=model_card(options, steps, reconstruction))
+    info = save_network(network, aside, dtype=torch.float16, card=model_card(options, account))
+    if scales:
+        from eamfmeg_fast.evaluate import calibrate
+
+        info = calibrate(aside)
     os.replace(aside, path)
     return replace(info, path=path)

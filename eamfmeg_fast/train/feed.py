@@ -36,10 +36,10 @@ class Batch:
 
 
 class Feed(Dataset[Batch]):
-    """Batch number `step` of a stage."""
+    """Batch number `step` of a stage, on `device`."""
 
-    def __init__(self, options: TrainOptions, stage: Stage, offset: int) -> None:
-        self.options, self.stage, self.offset = options, stage, offset
+    def __init__(self, options: TrainOptions, stage: Stage, offset: int, device: torch.device | str = "cpu") -> None:
+        self.options, self.stage, self.offset, self.device = options, stage, offset, device
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -48,14 +48,14 @@ class Feed(Dataset[Batch]):
         seed = self.options.seed * 1_000_003 + self.offset + step
         things = round(self.stage.batch * self.options.picture_share)
         faces = self.stage.batch - things
-        lab = sample_pairs(faces, size=self.stage.size, seed=seed, split="train", motion="mixed")
+        lab = sample_pairs(faces, size=self.stage.size, seed=seed, split="train", motion="mixed", device=self.device)
         shown = (lab.first, lab.second)
         if self.stage.spots:
             shown = add_spots(*shown, lab.displacement_px, most=self.stage.spots, seed=seed)
         extra = picture_pairs(things, self.stage.size, seed) if things else None
 
         def both(a: Tensor, index: int) -> Tensor:
-            return a if extra is None else torch.cat([a, extra[index]])
+            return a if extra is None else torch.cat([a, extra[index].to(a.device)])
 
         return Batch(
             faces=faces,

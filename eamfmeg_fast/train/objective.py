@@ -47,7 +47,7 @@ class Objective:
         if edges is not None:
             out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
         out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
-        if stage.parts == "all":
+        if stage.parts != "front":
             prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
         return out

@@ -25,8 +25,9 @@ def add_spots(first: Tensor, second: Tensor, displacement_px: Tensor, *, most: i
     """
     generator = torch.Generator().manual_seed(zlib.crc32(f"spots {seed}".encode()))
     batch, _, size, _ = first.shape
-    at = identity_grid(size, size, "centres", dtype=first.dtype)
+    at = identity_grid(size, size, "centres", dtype=first.dtype, device=first.device)
     place, draw = torch.rand(batch, most, 2, generator=generator), torch.rand(batch, most, 3, generator=generator)
+    place, draw = place.to(first.device), draw.to(first.device)
     centre = 1.6 * place - 0.8
     radius = 0.008 + 0.03 * draw[..., 0] ** 2
     strength = 0.7 * draw[..., 1] * (draw[..., 2] < 0.5)
