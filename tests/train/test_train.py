@@ -187,7 +187,7 @@ def test_every_loss_is_there_and_can_be_switched_off(tmp_path: Path) -> None:
     batch = Feed(options(tmp_path), STAGES[0], 0)[0]
     full = Objective(network, LossWeights(), FixedPyramid())(batch, STAGES[0], 7)
     off = LossWeights(**dict.fromkeys(LossWeights.__dataclass_fields__, 0.0))
-    assert len(full) == 9 and all(term > 0 for term in full.values())
+    assert len(full) == 10 and all(term > 0 for term in full.values())
     none = Objective(network, off, FixedPyramid())(batch, STAGES[0], 7)
     assert none.keys() == full.keys() and all(term == 0 for term in none.values())
 
