@@ -181,15 +181,15 @@ class _Sitter:
         motion = build_motion(self.muscles, Expression(sides, still, still))
         way, eye_way, (eyes, lips) = self._ways(motion)
         colour = self._paint(way, eye_way, eyes, lips)
+        rim = (eyes > 0.0) & (eyes < 1.0) & ((way - eye_way).norm(dim=-1) > _STILL_PX)
         way = torch.where((eyes > 0.5)[..., None], eye_way, way)
-        rim = (eyes > 0.02) & (eyes < 0.98) & ((way - eye_way).norm(dim=-1) > _STILL_PX)
         end = torch.stack(self.at, -1) + way
         inside = ((end >= 0) & (end <= end.new_tensor([self.photo.shape[1], self.photo.shape[0]]) - 1)).all(-1)
         photo = self.rest()
         image = self.photo.clone()
         image[self.box] = colour
         photo.displacement_px[self.box] = way[0]
-        photo.valid[self.box] = (inside & ~rim & (lips < 0.02))[0]
+        photo.valid[self.box] = (inside & ~rim & (lips == 0.0))[0]
         edges = edge_map(_planes(image), level)[0][0]
         return PhotoFrame(image, photo.displacement_px, photo.valid, edges, self._moved(motion))
 

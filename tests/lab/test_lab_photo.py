@@ -63,6 +63,7 @@ def test_a_frame_shows_the_photo_where_its_displacement_says(
     assert moved.sum() > 500
     off = np.abs(there.astype(int) - frame.image.numpy().astype(int)).max(-1)
     still = np.abs(sitting[0].numpy().astype(int) - frame.image.numpy().astype(int)).max(-1)
+    assert still[frame.valid.numpy() & (way == 0.0).all(-1)].max() <= 1
     # The other resampler rounds places to 1/32 px; that is all they may differ by.
     assert off[moved].mean() < 0.25 * still[moved].mean() and np.percentile(off[frame.valid.numpy()], 99.5) <= 6
 
