@@ -13,7 +13,7 @@ from typing import Any
 
 from eamfmeg_fast import __version__
 from eamfmeg_fast.errors import MediaError
-from eamfmeg_fast.media.mark import DIGITAL_SOURCE_TYPE, find_mark
+from eamfmeg_fast.media.mark import DIGITAL_SOURCE_TYPE, DIGITAL_SOURCE_TYPES, find_mark
 from eamfmeg_fast.media.safe_file import (
     MANIFEST_JSON,
     media_errors,
@@ -35,7 +35,8 @@ class Mark:
         target_sha256, driving_sha256, weights_sha256: of what it was made from (`sha256_of`); "" where there was none.
         options: how it was made; plain values.
         software, version: what made it.
-        digital_source_type: IPTC's address for "made by a trained model".
+        digital_source_type: IPTC's address for "made by a trained model", or `media.mark.ALTERED_PHOTO` for a
+            photograph that the lab's muscles moved: an algorithm altered it, no model drew it.
     """
 
     target_sha256: str = ""
@@ -195,7 +196,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     place = manifest_path(path)
     if mark is None:
         problems.append(f"{shown(path)} carries no mark")
-    elif mark.digital_source_type != DIGITAL_SOURCE_TYPE:
+    elif mark.digital_source_type not in DIGITAL_SOURCE_TYPES:
         problems.append(f"{shown(path)} is marked as {mark.digital_source_type[:100]!r}")
     try:
         manifest = read_json(place, "a manifest that this software wrote")

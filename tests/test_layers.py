@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "media": set(),
     "provenance": {"media"},
     "faces": {"media"},
-    "lab": _MEDIA,
+    "lab": {"kernels", *_MEDIA},
     "weights": {"network", "provenance"},
     "engine": {"network", "kernels"},
     "motion_file": {"network", "weights", *_MEDIA},

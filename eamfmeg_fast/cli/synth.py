@@ -24,14 +24,23 @@ def synth(
     fps: Annotated[str, typer.Option(help='Frames per second, 25 to 1000, also "30000/1001".')] = "200",
     layout: Annotated[str, typer.Option(help="frames (PNGs), mp4 (lossless) or gif.")] = "frames",
     truth: Annotated[str, typer.Option(help="none, motion (landmarks, intensities) or full (also flow).")] = "motion",
+    photo: Annotated[
+        Path | None, typer.Option(help="Move the face in this picture, with the person's consent.")
+    ] = None,
+    landmarks: Annotated[Path | None, typer.Option(help="JSON, name to [x, y] in the photo; default: found.")] = None,
+    crop: Annotated[
+        str, typer.Option(help="Of the photo: around the face (auto), centre square (none), x,y,w,h.")
+    ] = "auto",
+    weights: Annotated[str, typer.Option(help="The network that finds the photo's landmarks.")] = "small",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a labelled set of lab clips: faces that never lived, motion known exactly."""
+    """Write a labelled set of lab clips: faces that never lived, or the face in a photo; motion known exactly."""
     from eamfmeg_fast.synth import SynthOptions, synthesise
 
     units = None if action_units is None else parse_action_units(action_units)
-    options = SynthOptions(clips, subjects, seed, split, emotion, units, size, fps, layout, truth, overwrite)
+    options = SynthOptions(clips, subjects, seed, split, emotion, units, size, fps, layout, truth, overwrite,
+                           photo, landmarks, crop, weights)  # fmt: skip
     rows = []
     with Bar("clips", clips) as bar:
         for made in synthesise(out, options):

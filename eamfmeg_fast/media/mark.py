@@ -24,6 +24,10 @@ from eamfmeg_fast.media.video import open_container
 
 #: IPTC's word for a picture made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+#: IPTC's word for a picture that an algorithm altered, without a generative model ("algorithmically-altered media").
+ALTERED_PHOTO = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+#: What an output of ours can be.
+DIGITAL_SOURCE_TYPES = (DIGITAL_SOURCE_TYPE, ALTERED_PHOTO)
 #: Key of the PNG text that holds the mark as JSON.
 PNG_KEY = "eamfmeg_fast"
 _XMP_KEY = "XML:com.adobe.xmp"
@@ -60,13 +64,19 @@ def mark_text(mark: str | HasJson | None) -> str:
     return flat
 
 
+def source_type_of(text: str) -> str:
+    """The digital source type that the text of a mark states, if it is one of ours."""
+    stated = json.loads(text).get("digital_source_type")
+    return stated if stated in DIGITAL_SOURCE_TYPES else DIGITAL_SOURCE_TYPE
+
+
 def xmp_packet(text: str) -> str:
-    """An XMP packet that states the digital source type and carries the mark as its description."""
+    """An XMP packet that states the mark's digital source type and carries the mark as its description."""
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:dc="http://purl.org/dc/elements/1.1/">'
-        f"<Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>"
+        f"<Iptc4xmpExt:DigitalSourceType>{source_type_of(text)}</Iptc4xmpExt:DigitalSourceType>"
         f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{escape(text)}</rdf:li></rdf:Alt></dc:description>'
         '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
     )

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from eamfmeg_fast.errors import MediaError
 from eamfmeg_fast.media.audio import AudioFeed
-from eamfmeg_fast.media.mark import DIGITAL_SOURCE_TYPE, append_xmp
+from eamfmeg_fast.media.mark import append_xmp, source_type_of
 
 _FINEST_TICK = 90_000
 _BT709, _LIMITED = 1, 1
@@ -62,7 +62,7 @@ class Mp4Sink:
         try:
             options = {"movflags": "faststart", "fflags": "bitexact"}
             self.output = self.open.enter_context(av.open(str(path.absolute()), "w", format="mp4", options=options))
-            self.output.metadata.update(comment=mark, description=f"Synthetic video; {DIGITAL_SOURCE_TYPE}")
+            self.output.metadata.update(comment=mark, description=f"Synthetic video; {source_type_of(mark)}")
             self.stream = self._add_stream(size, crf)
             feed = AudioFeed.open(audio_from, self.output, first) if audio_from is not None else None
             self.audio = self.open.enter_context(feed) if feed is not None else None
