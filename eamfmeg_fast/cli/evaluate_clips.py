@@ -24,7 +24,9 @@ Outputs = Annotated[
     list[Path] | None, typer.Option("--compare", help="Score this clip instead of drawing one; one for each pair.")
 ]
 Gain = Annotated[float | None, typer.Option(help="Strength of the motion; default: the preset's.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.json, scores.md and figures.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for scores.json, scores.md and figures, replaced there.")
+]
 SaveClips = Annotated[bool, typer.Option("--clips", help="Also write the drawn clips there, lossless.")]
 
 
@@ -52,9 +54,12 @@ def clips(
     pairs = _pairs(listed, driving or [], target or [], compare or [])
     _check(crop, grey, pairs, out, save_clips)
     options: dict[str, Any] = {"start": start, "end": end, "gain": gain}
-    if any(pair.output is not None for pair in pairs) and any(value is not None for value in options.values()):
-        raise OptionError("start, end or gain for a clip that is there already", "them for clips drawn here")
+    changed = grey != "none" or save_clips or any(value is not None for value in options.values())
+    if changed and any(pair.output is not None for pair in pairs):
+        raise OptionError("start, end, gain, grey or --clips for a clip that is there already", "clips drawn here")
     retargeter = Retargeter.from_pretrained(weights, device=device, threads=threads)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     results: list[PairResult] = []
     if not as_json:
         typer.echo(_head(pairs))
@@ -85,7 +90,7 @@ def _pairs(listed: Path | None, drivings: list[Path], targets: list[Path], outpu
 
 
 def _check(crop: str, grey: str, pairs: list[Pair], out: Path | None, save_clips: bool) -> None:
-    """Refuse before any work what would be refused after it, and make the folder."""
+    """Refuse before any work what would be refused after it."""
     if crop not in ("none", "auto"):
         raise OptionError(f"crop {crop!r}", "none or auto", "Check the spelling.")
     if grey not in ("none", "driving", "target"):
@@ -99,7 +104,6 @@ def _check(crop: str, grey: str, pairs: list[Pair], out: Path | None, save_clips
         raise OptionError("two pairs with the same file names", "different names", "Rename one of the files.")
     if out.exists() and not out.is_dir():
         raise MediaError(f"{out} is in the way", "a folder or a new name")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _width(pairs: list[Pair]) -> int:

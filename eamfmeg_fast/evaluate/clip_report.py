@@ -85,7 +85,8 @@ def to_markdown(results: list[PairResult]) -> str:
     scores = [result.score for result in results if result.score is not None]
     for result in results:
         if result.score is None:
-            lines.append(f"| {result.pair.driving.name} | {result.pair.target.name} | not scored: {result.error} |")
+            why = (result.error or "").replace("|", "/")
+            lines.append(f"| {result.pair.driving.name} | {result.pair.target.name} | not scored: {why} |")
             continue
         score = result.score
         cells = [score.driving, score.target, str(score.frames), *figures_text(score.figures())]

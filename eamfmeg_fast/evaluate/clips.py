@@ -184,7 +184,7 @@ class _PairMeter:
             size = self._retargeter.config.size
             whole = find_crop(output, "none") if output.shape[:2] != (size, size) else None
             shown = output if whole is None else cut(output, whole, size)
-            self._curves = RegionCurves(*(find_regions(self._keypoints(face)) for face in (seen, shown)))
+            self._curves = RegionCurves(find_regions(self._keypoints(seen)), find_regions(self._keypoints(shown)))
         self._fidelity.step(one, other)
         self._texture.step(one, other)
         if self._curves is not None:

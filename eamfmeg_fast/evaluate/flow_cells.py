@@ -45,7 +45,7 @@ class FlowField:
 
     def __init__(self) -> None:
         self._even_out = cv2.createCLAHE(_CONTRAST, _TILES)
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def evened(self, grey: Array) -> Array:
         """A grey picture, uint8 `[128, 128]`, as the flow wants it."""
@@ -61,7 +61,7 @@ class FlowField:
         Convention:
             Forward: what `first` shows at p, `second` shows at p + flow[p].
         """
-        flow: Array = self._flow.calc(first, second, None)
+        flow: Array = self._flow.calc(first, second, None)  # type: ignore[call-overload]
         return flow
 
 

@@ -45,7 +45,7 @@ def every_pair(drivings: list[Path], targets: list[Path], outputs: list[Path]) -
         raise OptionError("no driving clip or no target", "--driving and --target, or a list of pairs")
     if outputs and len(outputs) != len(pairs):
         raise OptionError(f"{len(outputs)} clips to compare for {len(pairs)} pairs", "one for each pair")
-    return [Pair(pair.driving, pair.target, output) for pair, output in zip(pairs, outputs or [None] * len(pairs))]
+    return [Pair(pair.driving, pair.target, output) for pair, output in zip(pairs, outputs)] or pairs
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -17,7 +17,7 @@ REGIONS = ("brows", "eyes", "nose", "mouth", "rest")
 SHOWN_PX = 256
 """Displacements are given in pixels of a picture of this side."""
 _REACH = 1.5
-_PARTS = {"brows": "brow", "eyes": ("lid", "eye"), "nose": "nose", "mouth": "lip"}
+_PARTS = {"brows": ("brow",), "eyes": ("lid", "eye"), "nose": ("nose",), "mouth": ("lip",)}
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class RegionCurves:
         return found
 
 
-def _is(name: str, words: str | tuple[str, ...]) -> bool:
-    return any(word in name.split("_") for word in ((words,) if isinstance(words, str) else words))
+def _is(name: str, words: tuple[str, ...]) -> bool:
+    return any(word in name.split("_") for word in words)
 
 
 def _distance(centres: Array, points: list[Array]) -> Array:

@@ -36,7 +36,7 @@ class TextureMeter:
         self._field = FlowField()
         self._target, self._even = target.astype(np.float32), self._field.evened(target)
         axis = np.arange(SIDE, dtype=np.float32)
-        self._grid = np.stack(np.meshgrid(axis, axis), -1)
+        self._x, self._y = np.meshgrid(axis, axis)
         self._gram = np.zeros((len(_SHIFTS_PX), _TERMS, _TERMS))
         self._pull = np.zeros((len(_SHIFTS_PX), _TERMS))
         self.frames = 0
@@ -44,12 +44,13 @@ class TextureMeter:
     def step(self, driving: Array, output: Array) -> None:
         """Take one pair of frames, grey, uint8 `[128, 128]` each (`grey_thumbnail`)."""
         flow = self._field.between(self._field.evened(output), self._even)
-        warped = cv2.remap(self._target, self._grid + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        x, y = self._x + flow[..., 0], self._y + flow[..., 1]
+        warped = cv2.remap(self._target, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         left = _inside(_without_coarse(output.astype(np.float32) - warped)).ravel().astype(np.float64)
         excuses = [_inside(part).ravel() for part in _excuses(warped)]
         texture = _without_coarse(driving.astype(np.float32))
-        for row, (x, y) in enumerate(_SHIFTS_PX):
-            shifted = _inside(np.roll(texture, (y, x), (0, 1))).ravel()
+        for row, (right, down) in enumerate(_SHIFTS_PX):
+            shifted = _inside(np.roll(texture, (down, right), (0, 1))).ravel()
             columns = np.stack([shifted, *excuses]).astype(np.float64)
             self._gram[row] += columns @ columns.T
             self._pull[row] += columns @ left
