@@ -14,6 +14,7 @@ from eamfmeg_fast.errors import MediaError, OptionError, PartialError
 if TYPE_CHECKING:
     from eamfmeg_fast.evaluate.clip_report import PairResult
     from eamfmeg_fast.evaluate.pair_list import Pair
+    from eamfmeg_fast.retargeter import Retargeter
 
 Listed = Annotated[
     Path | None, typer.Argument(metavar="LIST", help="CSV or JSON with driving, target and maybe output.")
@@ -48,7 +49,7 @@ def clips(
     as_json: Json = False,
 ) -> None:
     """Driving clips on targets, without a known truth: is the motion of the result that of the driving clip?"""
-    from eamfmeg_fast.evaluate.clip_report import score_pairs, to_json, write_report
+    from eamfmeg_fast.evaluate.clip_report import to_json, write_report
     from eamfmeg_fast.retargeter import Retargeter
 
     pairs = _pairs(listed, driving or [], target or [], compare or [])
@@ -60,23 +61,31 @@ def clips(
     retargeter = Retargeter.from_pretrained(weights, device=device, threads=threads)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    results: list[PairResult] = []
-    if not as_json:
-        typer.echo(_head(pairs))
-    with Bar("frames") as bar:
-        bar.restart(None, f"pair 1 of {len(pairs)},")
-        where = out if save_clips else None
-        for result in score_pairs(retargeter, pairs, crop=crop, grey=grey, clips=where, on_frame=bar.step, **options):
-            results.append(result)
-            bar.restart(None, f"pair {len(results) + 1} of {len(pairs)},")
-            if not as_json:
-                typer.echo(_line(result, pairs))
-    facts = {"weights": weights, "weights_sha256": retargeter.weights_sha256, "crop": crop, "grey": grey, **options}
+    call = {"crop": crop, "grey": grey, **options}
+    results = _scored(retargeter, pairs, call | {"clips": out if save_clips else None}, as_json)
+    facts = {"weights": weights, "weights_sha256": retargeter.weights_sha256, **call}
     if out is not None:
         write_report(out, results, facts)
     if as_json:
         print_json(to_json(results, facts))
     _close(results, pairs, as_json)
+
+
+def _scored(retargeter: Retargeter, pairs: list[Pair], call: dict[str, Any], as_json: bool) -> list[PairResult]:
+    """One pair after another, each with its line as soon as it is done."""
+    from eamfmeg_fast.evaluate.clip_report import score_pairs
+
+    results: list[PairResult] = []
+    if not as_json:
+        typer.echo(_head(pairs))
+    with Bar("frames") as bar:
+        bar.restart(None, f"pair 1 of {len(pairs)},")
+        for result in score_pairs(retargeter, pairs, on_frame=bar.step, **call):
+            results.append(result)
+            bar.restart(None, f"pair {len(results) + 1} of {len(pairs)},")
+            if not as_json:
+                typer.echo(_line(result, pairs))
+    return results
 
 
 def _pairs(listed: Path | None, drivings: list[Path], targets: list[Path], outputs: list[Path]) -> list[Pair]:

@@ -20,7 +20,7 @@ from eamfmeg_fast.evaluate.regions import RegionCurves, find_regions
 from eamfmeg_fast.evaluate.texture import TextureMeter
 from eamfmeg_fast.faces import Picture, cut, find_crop
 from eamfmeg_fast.media import Frame, open_clip, read_picture
-from eamfmeg_fast.retargeter import Retargeter
+from eamfmeg_fast.retargeter import Retargeter, Target
 
 Array = np.ndarray[Any, Any]
 Moment = int | str | None
@@ -87,12 +87,7 @@ def score_pair(
     """
     if grey not in GREY:
         raise OptionError(f"grey {grey!r}", ", ".join(GREY), "Check the spelling.")
-    picture = read_picture(target)
-    if grey == "target":
-        picture = _greyed(picture)
-        face = replace(retargeter.open_target(picture, crop), name=str(target), path=Path(target))
-    else:
-        face = retargeter.open_target(target, crop)
+    picture, face = _opened(retargeter, Path(target), crop, grey == "target")
     clip = retargeter(face, str(driving), crop_driving=crop, **options)
     watched = WatchedDriving(Path(driving), clip.options, retargeter.config.size, grey == "driving")
     clip.driving = watched
@@ -109,6 +104,15 @@ def score_pair(
     else:
         clip.save(save, lossless=True, overwrite=True, on_frame=take)
     return meter.result(Path(driving).name, Path(target).name)
+
+
+def _opened(retargeter: Retargeter, path: Path, crop: str, grey: bool) -> tuple[Picture, Target]:
+    """The target picture as it is, and prepared."""
+    picture = read_picture(path)
+    if not grey:
+        return picture, retargeter.open_target(path, crop)
+    picture = _greyed(picture)
+    return picture, replace(retargeter.open_target(picture, crop), name=str(path), path=path)
 
 
 def score_output(

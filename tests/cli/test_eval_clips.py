@@ -19,7 +19,7 @@ def test_many_pairs_with_one_that_fails(eamfmeg: Eamfmeg, kit: Path, quick: list
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     out = tmp_path / "new" / "out"
     args = ["--driving", tmp_path / "bad.mp4", "--driving", kit / "clip", "--target", kit / "face.png", *quick]
-    said = eamfmeg("eval", "clips", *args, "--out", out, "--clips")
+    said = eamfmeg("eval", "clips", *args, "--crop", "auto", "--out", out, "--clips")
     assert said.code == 4 and "1 of 2 pairs failed" in said.err and said.err.count("\n") == 1
     head, bad, good, mean = said.out.splitlines()
     assert "corr" in head and "FAILED" in bad and good.startswith("clip on face.png") and mean.startswith("mean")
@@ -29,7 +29,7 @@ def test_many_pairs_with_one_that_fails(eamfmeg: Eamfmeg, kit: Path, quick: list
     ]  # fmt: skip
     assert verify(out / "face__clip.mp4").ok
     kept = json.loads((out / "scores.json").read_text())
-    assert kept["failed"] == 1 and f"{kept['mean']['corr']:.2f}" == mean.split()[-7]
+    assert kept["failed"] == 1 and kept["crop"] == "auto" and f"{kept['mean']['corr']:.2f}" == mean.split()[-7]
 
 
 def test_a_list_and_a_clip_that_is_there_already(eamfmeg: Eamfmeg, kit: Path, quick: list[str], tmp_path: Path) -> None:

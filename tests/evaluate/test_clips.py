@@ -97,6 +97,8 @@ def test_one_that_fails_does_not_stop_the_rest(retargeter: Retargeter, kit: Path
     results = list(score_pairs(retargeter, pairs, end=3))
     assert [result.score is None for result in results] == [True, False]
     assert results[0].error is not None and "none.gif" in results[0].error
+    faceless = list(score_pairs(retargeter, pairs[1:], crop="auto"))
+    assert faceless[0].error is not None and "no face" in faceless[0].error
     write_report(tmp_path, results, {"weights": "seeded"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face__driving.svg", "scores.json", "scores.md"]
     found = to_json(results, {"weights": "seeded"})
