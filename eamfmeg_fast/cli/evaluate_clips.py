@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,30 +63,29 @@ def clips(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     call = {"crop": crop, "grey": grey, **options}
-    results = _scored(retargeter, pairs, call | {"clips": out if save_clips else None}, as_json)
     facts = {"weights": weights, "weights_sha256": retargeter.weights_sha256, **call}
-    if out is not None:
-        write_report(out, results, facts)
+    results: list[PairResult] = []
+    if not as_json:
+        typer.echo(_head(pairs))
+    for result in _scored(retargeter, pairs, call | {"clips": out if save_clips else None}):
+        results.append(result)
+        if not as_json:
+            typer.echo(_line(result, pairs))
+        if out is not None:
+            write_report(out, results, facts)
     if as_json:
         print_json(to_json(results, facts))
     _close(results, pairs, as_json)
 
 
-def _scored(retargeter: Retargeter, pairs: list[Pair], call: dict[str, Any], as_json: bool) -> list[PairResult]:
-    """One pair after another, each with its line as soon as it is done."""
+def _scored(retargeter: Retargeter, pairs: list[Pair], call: dict[str, Any]) -> Iterator[PairResult]:
+    """One pair after another, under a progress bar."""
     from eamfmeg_fast.evaluate.clip_report import score_pairs
 
-    results: list[PairResult] = []
-    if not as_json:
-        typer.echo(_head(pairs))
     with Bar("frames") as bar:
-        bar.restart(None, f"pair 1 of {len(pairs)},")
-        for result in score_pairs(retargeter, pairs, on_frame=bar.step, **call):
-            results.append(result)
-            bar.restart(None, f"pair {len(results) + 1} of {len(pairs)},")
-            if not as_json:
-                typer.echo(_line(result, pairs))
-    return results
+        for number, result in enumerate(score_pairs(retargeter, pairs, on_frame=bar.step, **call), 2):
+            yield result
+            bar.restart(None, f"pair {number} of {len(pairs)},")
 
 
 def _pairs(listed: Path | None, drivings: list[Path], targets: list[Path], outputs: list[Path]) -> list[Pair]:

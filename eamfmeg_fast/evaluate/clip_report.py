@@ -103,12 +103,14 @@ def figures_text(figures: dict[str, float]) -> list[str]:
 
 
 def write_report(out: Path, results: list[PairResult], facts: dict[str, Any]) -> None:
-    """Write `scores.json`, `scores.md` and a figure of curves for each pair into an existing folder.
+    """Write `scores.json`, `scores.md` and the latest pair's figure of curves into an existing folder.
+
+    Call it after every pair, so that a run that is interrupted leaves what was scored.
 
     Raises:
         MediaError: that is not possible.
     """
-    for result in results:
+    for result in results[-1:]:
         if result.score is not None and result.score.curves is not None:
             title = f"{result.score.driving} on {result.score.target}"
             write_text_aside(out / f"{result.pair.name}.svg", curves_svg(result.score.curves, title))
