@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eamfmeg_fast import __version__
-from eamfmeg_fast.cli import bench, calibrate, doctor, evaluate, retarget, synth, train, weights
+from eamfmeg_fast.cli import bench, calibrate, doctor, evaluate, evaluate_clips, retarget, synth, train, weights
 
 app = typer.Typer(
     name="eamfmeg",
@@ -45,6 +45,7 @@ app.command("inspect")(weights.inspect)
 app.command("calibrate")(calibrate.calibrate)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
+evaluate.app.command("clips")(evaluate_clips.clips)
 app.add_typer(evaluate.app, name="eval")
 app.command("bench")(bench.bench)
 app.command("verify")(doctor.verify)
