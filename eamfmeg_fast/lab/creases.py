@@ -58,8 +58,8 @@ def _eye_marks(identity: Identity, x: Tensor, y: Tensor, soft: float) -> list[Te
     rays = sum(_line(angle - turn, 0.11, soft) for turn in (-0.55, -0.05, 0.45))
     crow = rays * smoothstep((out_x - 0.03) / 0.05) * smoothstep((0.21 - out_x) / 0.12) * bell(out_y, 0.13)
     bag = _line(y - (lower + 0.026 + 0.026 * profile), 0.012, soft) * near
-    lash = bell((y - upper).clamp(max=0.0), 0.016 + 0.4 * soft) * near * (y < lower + 0.01)
-    return [0.36 * crow, 0.40 * bag, 0.75 * lash]
+    lash = bell((y - upper).clamp(max=0.0), 0.016 + 0.4 * soft) * near * smoothstep((lower - y) / 0.02 + 1.0)
+    return [0.36 * crow, 0.40 * bag, 0.5 * lash]
 
 
 def _lower_marks(identity: Identity, x: Tensor, y: Tensor, soft: float) -> list[Tensor]:
@@ -79,7 +79,7 @@ def _lower_marks(identity: Identity, x: Tensor, y: Tensor, soft: float) -> list[
     pucker = torch.sin(x * 62.0 + 5.0 * torch.sin(y * 47.0)) * torch.sin(y * 71.0 + 4.0 * torch.sin(x * 43.0))
     arc = bell(y - (s.mouth_y + s.lip_lower + 0.045 - 0.6 * x * x), 0.018)
     chin = (0.32 * pucker * bell(y - (s.chin - 0.12), 0.075) + 0.5 * arc) * bell(x, 0.13)
-    return [0.52 * fold, 0.40 * nose, 0.42 * corner, 0.55 * chin]
+    return [0.44 * fold, 0.40 * nose, 0.42 * corner, 0.55 * chin]
 
 
 def paint_creases(identity: Identity, size: int) -> Tensor:

@@ -49,9 +49,10 @@ def hair_depths(identity: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 def _glasses(identity: Identity, x: Tensor, y: Tensor, soft: float) -> Tensor:
     s = identity.shape
     side = x.abs()
-    lens_x, lens_y = (side - s.eye_x) / 0.235, (y - s.eye_y - 0.02) / 0.17
-    ring = (lens_x**4 + lens_y**4 + 1e-6) ** 0.25
-    rim = bell((ring - 1.0) * 0.19, 0.011 + 0.5 * soft)
+    look = identity.look
+    lens_x, lens_y = ((side - s.eye_x) / 0.225).abs(), ((y - s.eye_y - 0.02) / look.lens_height).abs()
+    ring = (lens_x**look.lens_round + lens_y**look.lens_round + 1e-6) ** (1.0 / look.lens_round)
+    rim = bell((ring - 1.0) * 0.19, look.rim_width + 0.5 * soft)
     bridge = bell(y - s.eye_y + 0.02 + 0.4 * x * x, 0.012 + 0.5 * soft) * smoothstep((s.eye_x - 0.225 - side) / 0.02)
     arm = (
         bell(y - s.eye_y + 0.04, 0.014 + 0.5 * soft)
@@ -89,6 +90,6 @@ def paint_overlay(identity: Identity, size: int) -> tuple[Tensor, Tensor]:
     tone = tone * (1.0 + 0.25 * look.light_x * x) * (0.55 + 0.45 * smoothstep((-free) / 0.14 + 0.25))
     colour = look.hair * tone[:, None].clamp(min=0.12) + 0.02 * sheen[:, None]
     rim = _glasses(identity, x, y, soft)[:, None]
-    colour = colour * (1.0 - rim) + 0.09 * rim
+    colour = colour * (1.0 - rim) + look.rim * rim
     cover = torch.maximum(cover, rim[:, 0])
     return torch.cat([colour.clamp(0.0, 1.0), cover[:, None]], 1), shade

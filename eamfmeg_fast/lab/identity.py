@@ -77,6 +77,11 @@ class Look:
     ambient: Tensor
     wall_texture: Tensor
     cloth_texture: Tensor
+    sclera: Tensor
+    rim: Tensor
+    rim_width: Tensor
+    lens_height: Tensor
+    lens_round: Tensor
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def _shape(draw: Draw) -> Shape:
         width=draw.middle(0.62, 0.74), taper=draw.middle(0.16, 0.46), jaw=draw.middle(2.2, 3.5),
         chin=mouth_y + draw.uniform(0.38, 0.46), hairline=draw.uniform(-0.74, -0.58),
         eye_x=draw.uniform(0.275, 0.325), eye_y=eye_y, eye_width=draw.uniform(0.125, 0.155),
-        lid_upper=draw.middle(0.034, 0.074), lid_lower=draw.uniform(0.020, 0.036),
+        lid_upper=draw.middle(0.028, 0.076), lid_lower=draw.uniform(0.016, 0.036),
         lid_skew=draw.uniform(-0.25, 0.15),
         cant=draw.uniform(-0.008, 0.026), iris=draw.uniform(0.056, 0.066),
         gaze_x=draw.middle(-0.025, 0.025), gaze_y=draw.middle(-0.008, 0.010),
@@ -159,7 +164,14 @@ def _iris(draw: Draw, melanin: Tensor) -> Tensor:
     return torch.where(melanin[..., None] > 0.45, dark, light)
 
 
-def _look(draw: Draw) -> Look:
+def _lamp(draw: Draw, extra: Draw) -> Tensor:
+    """Daylight or bulbs; one in seven is strongly coloured."""
+    usual = draw.palette((1.06, 1.0, 0.90), (1.0, 1.0, 1.0), (0.95, 1.0, 1.07))
+    lamp, coloured = extra.colour((0.80, 0.80, 0.75), (1.12, 1.08, 1.15)), extra.chance(0.15)
+    return usual + (lamp - usual) * coloured[..., None]
+
+
+def _look(draw: Draw, seeds: list[int]) -> Look:
     melanin = draw.unit()
     place = melanin[:, 0, 0] * 4
     tones = torch.tensor(
@@ -172,22 +184,27 @@ def _look(draw: Draw) -> Look:
     skin = skin * draw.colour((0.95, 0.96, 0.93), (1.05, 1.04, 1.07))
     lip_tint = draw.colour((0.86, 0.58, 0.58), (1.02, 0.80, 0.82))
     hair = _hair_colour(draw, melanin)
-    old = draw.unit() ** 2.5
+    old = draw.unit() ** 1.8
     man = draw.chance(0.5)
+    # Drawn apart, so that faces stay as they were when more is drawn.
+    extra = Draw(seeds, 0x1DE48, melanin.device, width=24)
     return Look(
         skin=skin, lip=skin * lip_tint, hair=hair,
         brow=(hair * 0.75).clamp(max=0.42) * draw.uniform(0.7, 1.0)[..., None],
         iris=_iris(draw, melanin),
         cloth=draw.palette((0.08, 0.08, 0.1), (0.75, 0.75, 0.74), (0.25, 0.3, 0.42), (0.5, 0.2, 0.2), (0.3, 0.4, 0.3)),
         wall=_wall(draw), wall_other=_wall(draw),
-        light_colour=draw.palette((1.06, 1.0, 0.90), (1.0, 1.0, 1.0), (0.95, 1.0, 1.07)),
+        light_colour=_lamp(draw, extra),
         melanin=melanin, age=old, micro=draw.uniform(0.5, 1.4), freckles=draw.chance(0.35) * draw.unit(),
         redness=draw.unit() * (1.1 - melanin), gloss=draw.uniform(0.0, 0.15),
         crease=draw.chance(0.7) * draw.uniform(0.3, 1.0), lashes=draw.uniform(0.35, 1.0),
-        beard=man * draw.chance(0.28) * draw.uniform(0.4, 1.0),
-        stubble=man * draw.uniform(0.0, 0.45), glasses=draw.chance(0.10), relief=draw.uniform(0.75, 1.25),
-        light_x=draw.middle(-1.0, 1.0), light_y=draw.uniform(-0.75, -0.1), ambient=draw.uniform(0.25, 0.55),
+        beard=man * draw.chance(0.38) * draw.uniform(0.4, 1.0),
+        stubble=man * draw.uniform(0.0, 0.45), glasses=draw.chance(0.18), relief=draw.uniform(0.75, 1.25),
+        light_x=draw.uniform(-1.0, 1.0), light_y=draw.uniform(-0.9, -0.05), ambient=draw.uniform(0.14, 0.55),
         wall_texture=draw.chance(0.6) * draw.unit(), cloth_texture=draw.unit() ** 2,
+        sclera=extra.uniform(0.45, 1.0), rim=extra.palette((0.05, 0.05, 0.06), (0.16, 0.11, 0.08), (0.62, 0.60, 0.56)),
+        rim_width=extra.uniform(0.004, 0.014),
+        lens_height=extra.uniform(0.12, 0.18), lens_round=extra.uniform(2.0, 4.5),
     )  # fmt: skip
 
 
@@ -203,4 +220,4 @@ def _hair(draw: Draw) -> Hair:
 def draw_identity(seeds: list[int], device: torch.device | str = "cpu") -> Identity:
     """Identities of the given seeds; each looks the same whatever else is in the batch."""
     draw = Draw(seeds, 0x1DE47, device)
-    return Identity(list(seeds), _shape(draw), _look(draw), _hair(draw))
+    return Identity(list(seeds), _shape(draw), _look(draw, seeds), _hair(draw))

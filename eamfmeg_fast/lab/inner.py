@@ -36,7 +36,7 @@ def _eyes(identity: Identity, x: Tensor, y: Tensor, soft: float) -> Tensor:
     colour = look.iris * tone[:, None].clamp(0.12, 1.6)
     colour = colour * (1.0 - 0.95 * smoothstep((s.iris * 0.42 - ring) / (1.5 * soft) + 0.5)[:, None])
     iris = smoothstep((s.iris - ring) / (2.0 * soft) + 0.5)[:, None]
-    colour = sclera * (0.62 + 0.38 * look.ambient + 0.1)[:, None] * (1 - iris) + colour * iris
+    colour = sclera * ((0.72 + 0.38 * look.ambient) * look.sclera)[:, None] * (1 - iris) + colour * iris
     glint_x, glint_y = away_x - 0.020 * torch.sign(look.light_x), away_y + 0.022
     glint = bell(torch.sqrt(glint_x * glint_x + glint_y * glint_y + 1e-8), 0.0105 + 0.3 * soft)
     return colour + (1.0 - colour) * (glint * 0.85)[:, None]
@@ -44,11 +44,24 @@ def _eyes(identity: Identity, x: Tensor, y: Tensor, soft: float) -> Tensor:
 
 def _mouth(identity: Identity, x: Tensor, y: Tensor) -> Tensor:
     s, look = identity.shape, identity.look
-    teeth = smoothstep((s.mouth_y + 0.020 - y) / 0.012) * smoothstep((0.8 * s.mouth_width - x.abs()) / 0.06)
-    gaps = 1.0 - 0.25 * bell(torch.remainder(x + 0.03, 0.06) - 0.03, 0.004)
-    dark = look.lip * torch.tensor([0.28, 0.18, 0.18], device=x.device)[None, :, None, None]
-    ivory = torch.tensor([0.80, 0.76, 0.69], device=x.device)[None, :, None, None]
-    return dark + (ivory * gaps[:, None] - dark) * teeth[:, None] * 0.85
+    side = x.abs()
+    number = (side / 0.042).floor()
+    across = torch.remainder(side, 0.042) / 0.042 - 0.5
+    # The middle teeth are the longest; each ends in an arc, and a dark line parts it from the next.
+    end = s.mouth_y + 0.024 - 0.006 * (number.remainder(2.0) * 0.6 + 0.25 * number) - 0.030 * across**4 - 0.10 * x * x
+    upper = smoothstep((end - y) / 0.008 + 0.5) * smoothstep((0.82 * s.mouth_width - side) / 0.07)
+    low = s.mouth_y + 0.050 + 0.20 * x * x
+    lower = 0.45 * smoothstep((y - low) / 0.010 + 0.5) * smoothstep((0.6 * s.mouth_width - side) / 0.06)
+    gaps = 1.0 - 0.38 * bell(across.abs() - 0.5, 0.07)
+    fade = (1.0 - 0.55 * smoothstep(side / s.mouth_width)) * (0.82 + 0.2 * smoothstep((y - s.mouth_y + 0.05) / 0.07))
+    dark = look.lip * torch.tensor([0.28, 0.16, 0.16], device=x.device)[None, :, None, None]
+    tongue = bell(x, 0.14) * smoothstep((y - s.mouth_y - 0.03) / 0.05)
+    dark = dark * (1.0 + 0.9 * tongue[:, None])
+    ivory = torch.tensor([0.84, 0.80, 0.71], device=x.device)[None, :, None, None] * (
+        0.65 + 0.35 * look.ambient[:, None]
+    )
+    ivory = ivory * (gaps * fade)[:, None]
+    return dark + (ivory - dark) * torch.maximum(upper, lower)[:, None] * 0.9
 
 
 def paint_inner(identity: Identity, size: int) -> Tensor:

@@ -169,14 +169,14 @@ def _paint(colour: Tensor, mask: Tensor, paint: Tensor) -> Tensor:
 def _hairs(identity: Identity, marks: Marks, noises: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Brow and beard cover, [B, H, W]."""
     s, look = identity.shape, identity.look
-    _, pores, grain = noises
+    blotch, pores, grain = noises
     strokes = torch.sin(marks.x * 170.0 + (marks.y - s.brow_y) * 110.0 + 4.0 * torch.sin(marks.x * 37.0))
     brows = _mirror(marks.brows() * (0.84 + 0.07 * strokes)) * (0.94 + 0.16 * grain + 0.06 * pores).clamp(0.0, 1.1)
     cheek = s.mouth_y - 0.16 - 0.55 * (marks.x - 0.25).clamp(min=0.0) ** 1.2
-    low = smoothstep((marks.y - cheek) / 0.10) * smoothstep(
+    low = smoothstep((marks.y - cheek) / 0.20 + 0.25) * smoothstep(
         (marks.x - 0.06 + (marks.y - s.mouth_y + 0.1).clamp(min=0) * 3.0) / 0.08 + 0.7
     )
-    low = _mirror(low) * (0.93 + 0.13 * grain).clamp(0.0, 1.15)
+    low = _mirror(low) * (0.90 + 0.13 * grain + 0.06 * blotch + 0.05 * pores).clamp(0.0, 1.15)
     return brows.clamp(max=1.0), low * (0.80 * look.beard + 0.26 * look.stubble).clamp(max=0.88)
 
 
