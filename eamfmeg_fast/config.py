@@ -113,44 +113,38 @@ class NetworkConfig:
 
 _FOMM = NetworkConfig("fomm")
 
+_OURS = NetworkConfig(
+    "small",
+    num_kp=20,
+    keypoint=HourglassConfig(24, 5, 160),
+    dense_motion=HourglassConfig(24, 5, 160),
+    keypoint_kernel=3,
+    keypoint_padding=1,
+    mask_kernel=3,
+    generator_expansion=16,
+    generator_max_features=64,
+    residual_blocks=4,
+    edge=True,
+    attention="edge-query",
+    attention_dim=16,
+    skip=True,
+    adapt_scale=True,
+    pixel_grid="centres",
+)
+"""Both networks that are trained here find motion in the same way, so that what is learned for one serves the other."""
+
 PRESETS: dict[str, NetworkConfig] = {
     "eamfmeg": NetworkConfig("eamfmeg", edge=True, attention="released", gain=2.0, adapt_scale=True),
     "fomm": _FOMM,
     "fmeg": replace(_FOMM, preset="fmeg"),
-    "small": NetworkConfig(
-        "small",
-        keypoint=HourglassConfig(16, 5, 160),
-        dense_motion=HourglassConfig(16, 5, 160),
-        keypoint_kernel=5,
-        keypoint_padding=2,
-        mask_kernel=5,
-        generator_expansion=16,
-        generator_max_features=64,
-        residual_blocks=4,
-        edge=True,
-        attention="edge-query",
-        attention_dim=16,
-        skip=True,
-        adapt_scale=True,
-        pixel_grid="centres",
-    ),
-    "base": NetworkConfig(
-        "base",
-        num_kp=20,
-        keypoint=HourglassConfig(24, 5, 256),
-        dense_motion=HourglassConfig(24, 5, 256),
-        keypoint_kernel=3,
-        keypoint_padding=1,
-        mask_kernel=3,
+    "small": _OURS,
+    "base": replace(
+        _OURS,
+        preset="base",
         generator_expansion=32,
         generator_max_features=128,
-        residual_blocks=4,
-        edge=True,
-        attention="edge-query",
+        residual_blocks=6,
         attention_dim=32,
-        skip=True,
-        adapt_scale=True,
-        pixel_grid="centres",
     ),
 }
 

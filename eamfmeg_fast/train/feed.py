@@ -46,7 +46,7 @@ class Feed(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         seed = self.options.seed * 1_000_003 + self.offset + step
-        things = round(self.stage.batch * self.options.picture_share)
+        things = round(self.stage.batch * self.options.picture_share) if self.stage.things else 0
         faces = self.stage.batch - things
         lab = sample_pairs(faces, size=self.stage.size, seed=seed, split="train", motion="mixed", device=self.device)
         shown = (lab.first, lab.second)

@@ -18,8 +18,9 @@ SIZE = 256
 """Pixels that losses named "px" are counted in, whatever size the pictures are rendered at."""
 
 
-_DOUBT = 0.2
-"""A sparse motion that is wrong by so much of the picture's mean motion is right in one of e cases."""
+_DOUBT_PX, _DOUBT = 0.25, 0.2
+"""A sparse motion that is wrong by so many px, plus so much of the picture's mean motion, is right in one of e cases."""
+_SPREAD = 0.02
 
 
 def pixels(normalised: Tensor) -> Tensor:
@@ -91,10 +92,11 @@ def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slic
 
 
 def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tensor, faces: int) -> Tensor:
-    """How far the masks are from choosing, in each cell, the sparse motions that are right there (cross entropy, nats).
+    """How much of the masks lies, in each cell, on sparse motions that are wrong there (negative log likelihood).
 
-    Without it a mask that once learned to follow the head everywhere never gives a cell away: the others get no
-    gradient where their share is nil, and eyes stay open.
+    The masks share out the cells, so without it one that learned early to follow the head keeps every cell: the others
+    get no gradient where their share is nil, and eyes stay open. Where several sparse motions are right, any of them
+    may be chosen: asking for all would teach the forehead to follow a mouth that happens to be still.
 
     Args:
         grids: the K + 1 sparse motions `[B, K + 1, h, w, 2]`. weight: of the cells, `[B, h, w]`.
@@ -103,11 +105,12 @@ def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tenso
     way = displacement_px(grids[:faces].flatten(0, 1), "centres", SIZE).view(batch, count, height, width, 2)
     error = (way - true_px[:faces, None]).norm(dim=-1).detach()
     length = true_px[:faces].norm(dim=-1).mean((1, 2))[:, None, None, None]
-    right = torch.softmax(-error / (_DOUBT * (0.25 + length)), dim=1)
-    chosen = motion.mask[:faces].clamp(min=1e-12).log()
-    distance = (right * (right.clamp(min=1e-9).log() - chosen)).sum(1)
+    right = torch.exp(-error / (_DOUBT_PX + _DOUBT * length))
+    # A little of every mask everywhere: a nil share has a gradient too.
+    shares = (1 - _SPREAD) * motion.mask[:faces] + _SPREAD / count
     weight = weight[:faces]
-    return ((distance * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
+    cost = -((shares * right).sum(1) + 1e-6).log()
+    return ((cost * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
 
 
 def true_gradient(true_px: Tensor, at: Tensor) -> Tensor:

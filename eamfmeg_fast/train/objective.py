@@ -46,7 +46,9 @@ class Objective:
         out |= self._motion(batch, motion, true_px, share, stage.focus)
         if edges is not None:
             out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
-        out |= self._equivariance(thumbnails.chunk(2)[1], second, seed)
+        half = -(-len(thumbnail) // 2)
+        # Half of the batch: landmarks teach the same, and the third look at a picture is a quarter of a step.
+        out |= self._equivariance(thumbnails.chunk(2)[1][:half], Keypoints(*(x[:half] for x in second)), seed)
         if stage.parts != "front":
             prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))

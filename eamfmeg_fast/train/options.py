@@ -60,6 +60,7 @@ class Stage:
         spots: up to so many moles are painted on each pair.
         focus: how much more cells count in the losses of motion, masks and occlusion that move apart from the rest.
         taught: share of lab faces in which the dense motion is told the true keypoints.
+        things: with `TrainOptions.picture_share` of things; they teach the decoder texture, and the front little.
     """
 
     steps: int
@@ -71,6 +72,7 @@ class Stage:
     spots: int = 0
     focus: float = 0.0
     taught: float = 0.0
+    things: bool = True
 
 
 SMALL_RECIPE = (
