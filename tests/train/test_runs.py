@@ -100,7 +100,7 @@ def test_the_log_ends_with_a_summary_to_draw(whole: SimpleNamespace) -> None:
     assert all(row["rate"] > 0 and row["pictures_per_s"] > 0 for row in steps[1:])
 
 
-def test_a_step_does_not_depend_on_how_it_is_cut_but_for_batch_norm(
+def test_the_number_of_micro_batches_is_part_of_the_run(
     whole: SimpleNamespace, tmp_path: Path, tiny: NetworkConfig
 ) -> None:
     """One micro-batch of a step is another run, and its checkpoint is of other options."""
