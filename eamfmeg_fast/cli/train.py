@@ -38,10 +38,8 @@ def train(
     from eamfmeg_fast.config import preset as configuration
     from eamfmeg_fast.train import RECIPES, run
 
-    if not (shorten > 0 and minutes >= 0 and workers >= 0):
-        raise OptionError(
-            f"shorten={shorten:g}, minutes={minutes:g}, workers={workers}", "shorten > 0, the others >= 0"
-        )
+    if not shorten > 0:
+        raise OptionError(f"shorten={shorten:g}", "a factor above 0")
     if threads is not None and not 1 <= threads <= 1024:
         raise OptionError(f"threads {threads}", "a number from 1 to 1024")
     configuration(preset)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eamfmeg_fast.config import HourglassConfig, preset
+from eamfmeg_fast.config import HourglassConfig, NetworkConfig, preset
 from eamfmeg_fast.errors import OptionError, WeightsError
 from eamfmeg_fast.network import Network
 from eamfmeg_fast.train import checkpoint
@@ -19,23 +19,13 @@ from eamfmeg_fast.train.adam import ShortAdam
 from eamfmeg_fast.train.checkpoint import Position, load_checkpoint, save_checkpoint, stored_bytes
 from eamfmeg_fast.train.parts import fresh_network
 
-NARROW = HourglassConfig(4, 5, 8)
-TINY = replace(
-    preset("small"),
-    keypoint=NARROW,
-    dense_motion=NARROW,
-    generator_expansion=4,
-    generator_max_features=8,
-    residual_blocks=1,
-    attention_dim=4,
-)
 CPU = torch.device("cpu")
 
 
-def trained(seed: int, steps: int) -> tuple[Network, ShortAdam]:
+def trained(config: NetworkConfig, seed: int, steps: int) -> tuple[Network, ShortAdam]:
     """A network that took steps along gradients of random size, the decoder one less."""
     torch.manual_seed(seed)
-    network = fresh_network(TINY, CPU)
+    network = fresh_network(config, CPU)
     optimiser = ShortAdam(network, seed)
     for step in range(steps):
         for parameter in network.parameters():
@@ -66,11 +56,11 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 40_000)
 
 
-def test_what_comes_back_is_what_was_there(tmp_path: Path, small_shards: None) -> None:
-    network, optimiser = trained(1, 3)
+def test_what_comes_back_is_what_was_there(tmp_path: Path, tiny: NetworkConfig, small_shards: None) -> None:
+    network, optimiser = trained(tiny, 1, 3)
     position = Position(3, "mine", 4.5, 60)
     save_checkpoint(tmp_path / "c", network, optimiser, position)
-    again, moments = trained(2, 1)
+    again, moments = trained(tiny, 2, 1)
     assert load_checkpoint(tmp_path / "c", again, moments, "mine") == position
     want, got = state(network, optimiser), state(again, moments)
     assert want["front"] == 3 and want["decoder"] == 2
@@ -78,8 +68,8 @@ def test_what_comes_back_is_what_was_there(tmp_path: Path, small_shards: None) -
     assert len([name for name in want if name.startswith("mean ") and want[name].any()]) > 50
 
 
-def test_shards_are_small_and_hold_every_number_once(tmp_path: Path, small_shards: None) -> None:
-    network, optimiser = trained(1, 2)
+def test_shards_are_small_and_hold_every_number_once(tmp_path: Path, tiny: NetworkConfig, small_shards: None) -> None:
+    network, optimiser = trained(tiny, 1, 2)
     save_checkpoint(tmp_path, network, optimiser, Position(2, "mine"))
     shards = sorted(tmp_path.glob("*.safetensors"))
     assert len(shards) > 3 and all(path.stat().st_size <= 40_000 for path in shards)
@@ -90,29 +80,31 @@ def test_shards_are_small_and_hold_every_number_once(tmp_path: Path, small_shard
     assert 7 * parameters < total < stored_bytes(network)
 
 
-def test_eight_million_parameters_fit_and_nine_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = replace(preset("small"), keypoint=HourglassConfig(32, 5, 352), dense_motion=HourglassConfig(32, 5, 352))
+def test_eight_million_parameters_fit_and_nine_do_not() -> None:
+    wide = replace(preset("small"), keypoint=HourglassConfig(32, 5, 240), dense_motion=HourglassConfig(32, 5, 240))
     with torch.device("meta"):
         network = Network(wide)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    assert 7_500_000 < parameters < 8_500_000
+    assert 7_600_000 < parameters < 8_500_000
     assert 7 * parameters < stored_bytes(network) <= 60_000_000
     with torch.device("meta"):
-        larger = Network(replace(wide, keypoint=HourglassConfig(32, 5, 480)))
+        larger = Network(replace(wide, keypoint=HourglassConfig(32, 5, 320)))
     with pytest.raises(OptionError, match="at most 60000000"):
         stored_bytes(larger)
 
 
-def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_state_gives_the_same_bytes(tmp_path: Path, tiny: NetworkConfig) -> None:
     for name in "ab":
-        save_checkpoint(tmp_path / name, *trained(1, 2), Position(2, "mine"))
+        save_checkpoint(tmp_path / name, *trained(tiny, 1, 2), Position(2, "mine"))
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_an_older_checkpoint_goes_when_the_new_one_is_whole(tmp_path: Path, small_shards: None) -> None:
-    save_checkpoint(tmp_path, *trained(1, 1), Position(1, "mine"))
+def test_an_older_checkpoint_goes_when_the_new_one_is_whole(
+    tmp_path: Path, tiny: NetworkConfig, small_shards: None
+) -> None:
+    save_checkpoint(tmp_path, *trained(tiny, 1, 1), Position(1, "mine"))
     first = set(files(tmp_path))
-    save_checkpoint(tmp_path, *trained(1, 2), Position(2, "mine"))
+    save_checkpoint(tmp_path, *trained(tiny, 1, 2), Position(2, "mine"))
     second = files(tmp_path)
     index = json.loads(second.pop("index.json"))
     assert {shard["file"] for shard in index["shards"]} == set(second) and not first & set(second)
@@ -120,9 +112,9 @@ def test_an_older_checkpoint_goes_when_the_new_one_is_whole(tmp_path: Path, smal
 
 @pytest.mark.parametrize("dies_at", [0, 1, 3])
 def test_a_run_that_dies_while_it_saves_leaves_the_old_one(
-    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, dies_at: int
+    tmp_path: Path, tiny: NetworkConfig, small_shards: None, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    network, optimiser = trained(1, 1)
+    network, optimiser = trained(tiny, 1, 1)
     before = state(network, optimiser)
     save_checkpoint(tmp_path, network, optimiser, Position(1, "mine"))
     real, calls = checkpoint.written_aside, [0]
@@ -135,12 +127,12 @@ def test_a_run_that_dies_while_it_saves_leaves_the_old_one(
 
     monkeypatch.setattr(checkpoint, "written_aside", dying)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(tmp_path, *trained(1, 2), Position(2, "mine"))
+        save_checkpoint(tmp_path, *trained(tiny, 1, 2), Position(2, "mine"))
     monkeypatch.setattr(checkpoint, "written_aside", real)
-    again, moments = trained(2, 1)
+    again, moments = trained(tiny, 2, 1)
     assert load_checkpoint(tmp_path, again, moments, "mine").step == 1
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(again, moments).items())
-    save_checkpoint(tmp_path, *trained(1, 2), Position(2, "mine"))
+    save_checkpoint(tmp_path, *trained(tiny, 1, 2), Position(2, "mine"))
     index = json.loads((tmp_path / "index.json").read_text())
     assert set(files(tmp_path)) == {"index.json", *(shard["file"] for shard in index["shards"])}
 
@@ -180,11 +172,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_one_clear_line(tmp_path: Path, small_shards: None, damage: str) -> None:
+def test_damage_is_one_clear_line(tmp_path: Path, tiny: NetworkConfig, small_shards: None, damage: str) -> None:
     harm, words = DAMAGE[damage]
-    save_checkpoint(tmp_path, *trained(1, 1), Position(1, "mine"))
+    save_checkpoint(tmp_path, *trained(tiny, 1, 1), Position(1, "mine"))
     harm(tmp_path)
-    network, optimiser = trained(2, 1)
+    network, optimiser = trained(tiny, 2, 1)
     before = state(network, optimiser)
     assert checkpoint.exists(tmp_path)
     with pytest.raises(WeightsError, match=words) as caught:
@@ -193,13 +185,13 @@ def test_damage_is_one_clear_line(tmp_path: Path, small_shards: None, damage: st
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(network, optimiser).items())
 
 
-def test_another_run_and_another_network_are_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, *trained(1, 1), Position(1, "mine"))
-    network, optimiser = trained(1, 1)
+def test_another_run_and_another_network_are_refused(tmp_path: Path, tiny: NetworkConfig) -> None:
+    save_checkpoint(tmp_path, *trained(tiny, 1, 1), Position(1, "mine"))
+    network, optimiser = trained(tiny, 1, 1)
     with pytest.raises(WeightsError, match="other options"):
         load_checkpoint(tmp_path, network, optimiser, "yours")
     with pytest.raises(WeightsError, match="another network"):
-        load_checkpoint(tmp_path, fresh_network(replace(TINY, edge=False, attention=None), CPU))
+        load_checkpoint(tmp_path, fresh_network(replace(tiny, edge=False, attention=None), CPU))
     assert load_checkpoint(tmp_path, network).step == 1
 
 
