@@ -22,7 +22,7 @@ from eamfmeg_fast.train.feed import Batch
 from eamfmeg_fast.train.log import Log
 from eamfmeg_fast.train.objective import Objective
 from eamfmeg_fast.train.options import PARTS, Stage, TrainOptions, check_options, recipe, signature
-from eamfmeg_fast.train.parts import fresh_network, set_learning, trim
+from eamfmeg_fast.train.parts import fresh_network, part_of, set_learning, trim
 from eamfmeg_fast.train.perceptual import perceptual_loss
 from eamfmeg_fast.train.ranks import Ranks, joined_ranks
 from eamfmeg_fast.train.stopping import Stop
@@ -213,18 +213,21 @@ class _Trainer:
 
 
 def _start(network: Network, options: TrainOptions) -> str | None:
-    """Take over the weights of `start_from`; returns their content hash."""
+    """Take over the weights of `start_from`, or of a network that is the same in front only; their content hash."""
     if options.start_from is None:
         return None
     earlier, info = load_network(options.start_from)
-    try:
-        network.load_state_dict(earlier.state_dict())
-    except RuntimeError as error:
+    taken = earlier.state_dict()
+    if earlier.config != network.config:
+        taken = {name: value for name, value in taken.items() if part_of(name) == "front"}
+    own = network.state_dict()
+    if any(name not in own or own[name].shape != value.shape for name, value in taken.items()):
         raise WeightsError(
             f"{options.start_from} is of preset {info.preset}",
-            f"weights of the shapes of {options.network.preset}",
+            f"weights whose front has the shapes of {options.network.preset}",
             "Start from weights of the network that is trained.",
-        ) from error
+        )
+    network.load_state_dict(own | taken)
     trim(network)
     return info.content_sha256
 

@@ -33,7 +33,18 @@ class Objective:
         self.network, self.weights, self.perceptual = network, weights, perceptual
 
     def __call__(self, batch: Batch, stage: Stage, seed: int) -> dict[str, Tensor]:
-        """Named losses, already weighted; their sum is what is minimised."""
+        """Named losses, already weighted; their sum is what is minimised. A frozen front has none."""
+        frozen = stage.parts == "decoder"
+        with torch.set_grad_enabled(not frozen):
+            edges, motion, out = self._front(batch, stage, seed, not frozen)
+        if stage.parts != "front":
+            prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
+            out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
+        return out
+
+    def _front(
+        self, batch: Batch, stage: Stage, seed: int, learns: bool
+    ) -> tuple[Tensor | None, DenseMotion, dict[str, Tensor]]:
         thumbnails = self._thumbnails(torch.cat([batch.first, batch.second]))
         found = self.network.kp_detector.detect_small(thumbnails)
         first, second = (Keypoints(*pair) for pair in zip(*(half.chunk(2) for half in found.keypoints), strict=True))
@@ -42,6 +53,8 @@ class Objective:
         true_px, share = losses.flow_truth(batch, *thumbnail.shape[2:])
         told = taught(first, second, batch, true_px, stage.taught, seed) if stage.taught else (first, second)
         motion = self.network.motion(thumbnail, *told)
+        if not learns:
+            return edges, motion, {}
         out = self._keypoints(batch, first, second, true_px)
         out |= self._motion(batch, motion, true_px, share, stage.focus)
         if edges is not None:
@@ -49,10 +62,7 @@ class Objective:
         half = -(-len(thumbnail) // 2)
         # Half of the batch: landmarks teach the same, and the third look at a picture is a quarter of a step.
         out |= self._equivariance(thumbnails.chunk(2)[1][:half], Keypoints(*(x[:half] for x in second)), seed)
-        if stage.parts != "front":
-            prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
-            out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
-        return out
+        return edges, motion, out
 
     def _keypoints(self, batch: Batch, first: Keypoints, second: Keypoints, true_px: Tensor) -> dict[str, Tensor]:
         weights = self.weights

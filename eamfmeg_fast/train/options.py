@@ -75,11 +75,14 @@ class Stage:
     things: bool = True
 
 
-SMALL_RECIPE = (
-    Stage(steps=2600, batch=12, size=128, parts="front", rate=2e-3),
-    Stage(steps=1400, batch=4, size=256, parts="all", rate=1e-3, front_rate=0.2, spots=10),
-    Stage(steps=600, batch=4, size=256, parts="all", rate=6e-4, front_rate=1.0, spots=10, focus=2.0),
+FRONT = (
+    Stage(steps=2600, batch=8, size=128, parts="front", rate=2e-3, spots=6, focus=1.0, taught=0.7, things=False),
+    Stage(steps=1600, batch=8, size=128, parts="front", rate=1e-3, spots=6, focus=1.0, things=False),
 )
+"""Where motion is: pictures of half the size are enough, and the true keypoints let both halves of it learn at once."""
+
+SMALL_RECIPE = (*FRONT, Stage(steps=700, batch=4, size=256, parts="decoder", rate=2e-3, spots=10))
+BASE_RECIPE = (Stage(steps=1200, batch=4, size=256, parts="decoder", rate=2e-3, spots=10),)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class TrainOptions:
         accumulate: micro-batches per step, whose gradients are averaged. Batch norm sees them one by one, its running
             statistics follow each. Several processes share them out, so their number divides it.
         config: the network, where it is not the preset's own; it cannot be published then.
-        start_from: a weights file (or the name of shipped weights) to begin with.
+        start_from: a weights file (or the name of shipped weights) to begin with; of another preset whose front has the
+            same shapes, the front alone.
         save_every: steps between checkpoints. minutes: stop (resumably) after so long; 0 is never.
         threads: of the arithmetic; None leaves PyTorch's choice.
         workers: processes that render; on CUDA the device renders, between the steps.
@@ -148,11 +152,12 @@ RECIPES: dict[str, TrainOptions] = {
     "base": TrainOptions(
         preset="base",
         out=Path("runs/base"),
-        stages=SMALL_RECIPE,
+        stages=BASE_RECIPE,
         seed=1,
         picture_share=0.17,
         weights=LossWeights(),
         accumulate=1,
+        start_from="small",
     ),
 }
 """What the shipped weights are trained by."""

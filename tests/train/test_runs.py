@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import eamfmeg_fast.evaluate
-from eamfmeg_fast.config import NetworkConfig
+from eamfmeg_fast.config import NetworkConfig, preset
 from eamfmeg_fast.errors import OptionError, WeightsError
 from eamfmeg_fast.evaluate import calibrate
 from eamfmeg_fast.network import build_network
@@ -155,6 +155,17 @@ def test_weights_to_begin_with_and_scales_to_end_with(tmp_path: Path, monkeypatc
     )
     with pytest.raises(WeightsError, match="other options"):
         run(options(tmp_path, None, stages=stages))
+
+
+def test_a_front_can_be_taken_over_by_a_wider_decoder(tmp_path: Path) -> None:
+    wide = replace(preset("small"), generator_expansion=8, generator_max_features=16, residual_blocks=1)
+    stages = (Stage(1, 1, 256, "decoder", rate=1e-3),)
+    done = run(replace(options(tmp_path, wide, stages=stages, start_from="small"), publish=False))
+    shipped, got = load_network("small")[0].state_dict(), done.network.state_dict()
+    front = [name for name in shipped if part_of(name) == "front" and name.endswith(("weight", "running_mean"))]
+    assert len(front) > 40
+    assert all(torch.equal(got[name], trimmed(shipped[name])) for name in front if "running" not in name)
+    assert all(torch.equal(got[name], shipped[name]) for name in front if "running" in name)
 
 
 def test_weights_of_another_network_are_no_beginning(tmp_path: Path, tiny: NetworkConfig) -> None:
