@@ -18,7 +18,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from eamfmeg_fast.train.transform import RandomWarp
 
 ROOT = Path(__file__).parent.parent
 STATE = ROOT / "runs" / "claims"
-SIZE, BATCH, STEPS = 128, 8, 600
+SIZE, BATCH, STEPS = 128, 8, 500
 _MOMENTUM, _CLIP, _RATE, _WARM = 0.02, 5.0, 2e-3, 30
 _PAIRS, _PEOPLE = 48, 3
 _PICTURE_SHARE = 0.125
@@ -95,13 +96,17 @@ class Kept:
         self.feed = Feed(options, Stage(settings.steps, settings.batch, SIZE, "all"), 0)
 
     def __getitem__(self, step: int) -> Batch:
+        return _unpacked(load_file(self.render(step)))
+
+    def render(self, step: int) -> Path:
+        """The file of a batch, made if it is missing."""
         path = self.folder / f"{step:06d}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             save_file(_packed(self.feed[step]), aside)
             os.replace(aside, path)
-        return _unpacked(load_file(path))
+        return path
 
 
 def _packed(batch: Batch) -> dict[str, torch.Tensor]:
@@ -134,6 +139,9 @@ def train(config: NetworkConfig, seed: int, settings: Settings, batches: Kept) -
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = _MOMENTUM
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     objective = Objective(network, LOSSES[settings.losses], FixedPyramid())
     optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
     stage = Stage(settings.steps, settings.batch, SIZE, "all")
@@ -165,7 +173,7 @@ def held_out_losses(network: Network, pairs: int) -> dict[str, float]:
     chunk = min(8, pairs)
     for k in range(pairs // chunk):
         lab = sample_pairs(chunk, size=network.config.size, seed=k, split="held_out", motion="mixed")
-        batch = Batch(faces=chunk, **vars(lab))
+        batch = Batch(faces=chunk, **{part.name: getattr(lab, part.name) for part in fields(Batch)[1:]})
         seen = network.kp_detector(torch.cat([batch.first, batch.second]))
         first, second = (Keypoints(*pair) for pair in zip(*(x.chunk(2) for x in seen.keypoints), strict=True))
         edges, thumbnail = network.edges(seen.features), network.kp_detector.down(batch.first)
@@ -186,7 +194,7 @@ def held_out_losses(network: Network, pairs: int) -> dict[str, float]:
 
 def one_run(variant: str, seed: int, settings: Settings, state: Path) -> dict[str, Any]:
     """Train and score one variant, keep its row, return it; a run that was done before is read."""
-    path = state / settings.folder / f"{variant}-{seed}.json"
+    path = _row_path(variant, seed, settings, state)
     if path.exists():
         return dict(json.loads(path.read_text()))
     torch.set_num_threads(1)
@@ -196,17 +204,10 @@ def one_run(variant: str, seed: int, settings: Settings, state: Path) -> dict[st
     trained = time.process_time() - begin
     retargeter = Retargeter(network, device="cpu", precision="fp32")
     figures = held_out_losses(network, settings.pairs) | summary(list(score_lab(retargeter, settings.people)))
-    row = {
-        "variant": variant,
-        "seed": seed,
-        "commit": commit(),
-        "cpu_s": trained,
-        "training": training,
-        "figures": figures,
-    }
+    row = {"variant": variant, "seed": seed, "commit": commit(), "cpu_s": trained, "training": training}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(tidy(row)))
+    aside.write_text(json.dumps(tidy(row | {"figures": figures})))
     os.replace(aside, path)
     return dict(json.loads(path.read_text()))
 
@@ -226,10 +227,22 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _worker(job: tuple[str, int, Settings, Path, float]) -> dict[str, Any] | None:
+def _row_path(variant: str, seed: int, settings: Settings, state: Path) -> Path:
+    return state / settings.folder / f"{variant}-{seed}.json"
+
+
+def _render(job: tuple[int, Settings, Path, range]) -> None:
+    seed, settings, state, steps = job
+    torch.set_num_threads(1)
+    batches = Kept(state / _pictures(seed, settings), seed, settings)
+    for step in steps:
+        batches.render(step)
+
+
+def _run(job: tuple[str, int, Settings, Path, float]) -> dict[str, Any] | None:
     variant, seed, settings, state, deadline = job
-    done = (state / settings.folder / f"{variant}-{seed}.json").exists()
-    return None if time.time() > deadline and not done else one_run(variant, seed, settings, state)
+    done = _row_path(variant, seed, settings, state).exists()
+    return one_run(variant, seed, settings, state) if done or time.time() < deadline else None
 
 
 def all_runs(
@@ -237,12 +250,18 @@ def all_runs(
 ) -> Iterator[dict[str, Any]]:
     """The rows of all variants and seeds, seed by seed; after `minutes` no further run is begun."""
     deadline = time.time() + 60 * minutes if minutes else math.inf
-    jobs = [(variant, seed, settings, state, deadline) for seed in range(1, seeds + 1) for variant in VARIANTS]
-    if processes == 1:
-        yield from (row for job in jobs if (row := _worker(job)) is not None)
-        return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from (row for row in pool.imap(_worker, jobs) if row is not None)
+    # Threads of one process would share PyTorch's pool; and a forked PyTorch may hang.
+    with multiprocessing.get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
+        for seed in range(1, seeds + 1):
+            missing = [v for v in VARIANTS if not _row_path(v, seed, settings, state).exists()]
+            if pool is not None and missing and time.time() < deadline:
+                # Before the runs: two that begin together would otherwise both render every batch.
+                pool.map(
+                    _render, [(seed, settings, state, range(k, settings.steps, processes)) for k in range(processes)]
+                )
+            jobs = [(variant, seed, settings, state, deadline) for variant in VARIANTS]
+            rows = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
+            yield from (row for row in rows if row is not None)
 
 
 def main() -> None:
