@@ -114,9 +114,13 @@ def verdicts(result: Result) -> str:
     lines = []
     for claim in CLAIMS:
         word, found = verdict(result, claim)
-        why = "" if found is None else f": {found.mean:+.1f} % ({found.low:+.1f} to {found.high:+.1f})"
+        why = "" if found is None else f": {found.mean:+.1f} % ({_range(found)})"
         lines.append(f'- "{claim.words}": **{word}**{why}.')
     return "\n".join(lines)
+
+
+def _range(found: Interval) -> str:
+    return f"{found.low:+.1f} to {found.high:+.1f}" if math.isfinite(found.low) else "one seed"
 
 
 def table(result: Result) -> str:

@@ -23,11 +23,11 @@ def lab(
     as_json: Json = False,
 ) -> None:
     """Held-out lab faces, each driven by its own clip and by another person's, against the truth."""
-    from eamfmeg_fast.evaluate import append_row, lines, score_lab, summary
+    from eamfmeg_fast.evaluate import append_row, circumstances, lines, score_lab, summary
     from eamfmeg_fast.retargeter import Retargeter
 
     retargeter = Retargeter.from_pretrained(weights)
-    scores = []
+    when_and_where, scores = circumstances(), []
     with Bar("people", clips) as bar:
         for score in score_lab(retargeter, clips, seed=seed, noisy=noise):
             scores.append(score)
@@ -41,7 +41,7 @@ def lab(
         "plan": f"{plan.backend}/{plan.decoder}",
     }
     if out is not None:
-        append_row(out, facts | {"clips": clips, "seed": seed, "noise": noise, "mean": mean})
+        append_row(out, when_and_where | facts | {"clips": clips, "seed": seed, "noise": noise, "mean": mean})
     if as_json:
         print_json(facts | {"clips": [score.to_dict() for score in scores], "mean": mean})
         return

@@ -3,7 +3,7 @@
 from eamfmeg_fast.evaluate.calibration import calibrate, measure_scales
 from eamfmeg_fast.evaluate.figures import FIGURES, Figure, lines
 from eamfmeg_fast.evaluate.lab import LabScore, score_clip, score_lab, score_person, summary
-from eamfmeg_fast.evaluate.record import append_row
+from eamfmeg_fast.evaluate.record import append_row, circumstances
 
 __all__ = [
     "FIGURES",
@@ -11,6 +11,7 @@ __all__ = [
     "LabScore",
     "append_row",
     "calibrate",
+    "circumstances",
     "lines",
     "measure_scales",
     "score_clip",

@@ -37,18 +37,16 @@ def machine_class() -> str:
     return f"{name}{family}, {cores} cores"
 
 
-def append_row(path: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """Add `row` to a file of JSON lines, after what every row says: date, commit and machine.
+def circumstances() -> dict[str, str]:
+    """Date, commit and machine: to be asked before a measurement, since a checkout may move on meanwhile."""
+    return {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine_class()}
 
-    Returns:
-        The row as written; numbers that are none are null.
-    """
-    facts = {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine_class()}
-    whole: dict[str, Any] = facts | row
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add `row` to a file of JSON lines; numbers that are none are null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf8") as file:
-        file.write(json.dumps(tidy(whole)) + "\n")
-    return whole
+        file.write(json.dumps(tidy(row)) + "\n")
 
 
 def tidy(value: Any) -> Any:

@@ -150,6 +150,7 @@ def test_the_text_and_the_figure_say_what_is_missing() -> None:
     result = rows(plain=[1.0, 2.0, 3.0], aep=[0.9, 1.8, 2.7], released=[0.5])
     text = table.text(result)
     assert "7 of 12 runs are in" in text and '"AEP lowers the reconstruction loss": **reproduced**' in text
+    assert "**undecided**: -44.4 % (one seed)." in text and "(-10.0 to -10.0)" in text
     assert text.count("**not run**") == 2 and text.count("**undecided**") == 2
     assert "| reconstruction loss | 2.00 ± 2.48 | 1.80 ± 2.24 | 0.500 | - |" in text
     picture = table.plot(result)

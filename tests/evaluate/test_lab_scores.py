@@ -159,7 +159,7 @@ def test_no_clips_are_refused() -> None:
 def test_rows_are_added_with_their_circumstances(tmp_path: Path) -> None:
     path = tmp_path / "results" / "lab.jsonl"
     for value in (1.23456789, float("nan")):
-        record.append_row(path, {"mean": {"psnr": value, "clips": 3}, "list": [value]})
+        record.append_row(path, record.circumstances() | {"mean": {"psnr": value, "clips": 3}, "list": [value]})
     first, second = map(json.loads, path.read_text().splitlines())
     assert first["mean"] == {"psnr": 1.2346, "clips": 3} and second["mean"]["psnr"] is None and second["list"] == [None]
     assert first["commit"] and "cores" in first["machine"] and len(first["date"]) == 10
@@ -185,6 +185,7 @@ def test_the_command_shows_a_table_and_keeps_a_row(
     assert "share of the true motion" in capsys.readouterr().out and measured == [("small", 2, 3, False)]
     (row,) = map(json.loads, out.read_text().splitlines())
     assert row["preset"] == "small" and row["clips"] == 2 and row["mean"]["jitter_px"] is None
+    assert row["commit"] == record.commit() and row["machine"] == record.machine_class()
     assert len(row["weights_sha256"]) == len(row["content_sha256"]) == 64 and not row["noise"]
 
 
