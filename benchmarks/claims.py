@@ -56,10 +56,11 @@ VARIANTS: dict[str, NetworkConfig] = {
     "released": replace(_PLAIN, edge=True, attention="released"),
     "edge-query": replace(_PLAIN, edge=True, attention="edge-query"),
 }
+_PUBLISHED = ("reconstruction", "equivariance_value", "equivariance_jacobian", "edge")
 LOSSES: dict[str, LossWeights] = {
     "lab": LossWeights(),
-    # What the papers train with; the lab's truth about keypoints and flow is not used.
-    "published": LossWeights(landmark=0.0, motion=0.0, keypoint_motion=0.0, affine=0.0, occlusion=0.0),
+    # What the papers train with: nothing that only the lab knows about keypoints, masks and flow.
+    "published": LossWeights(**{k: v if k in _PUBLISHED else 0.0 for k, v in vars(LossWeights()).items()}),
 }
 
 
