@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,27 +19,34 @@ def lab(
     clips: Annotated[int, typer.Option(help="How many held-out people.")] = 8,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     noise: Annotated[bool, typer.Option(help="With the camera's noise on target, driver and truth.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Add a row to this file of JSON lines.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Held-out lab faces, each driven by its own clip, against the truth."""
-    from eamfmeg_fast.evaluate import score_lab, summary
+    """Held-out lab faces, each driven by its own clip and by another person's, against the truth."""
+    from eamfmeg_fast.evaluate import append_row, circumstances, lines, score_lab, summary
     from eamfmeg_fast.retargeter import Retargeter
 
     retargeter = Retargeter.from_pretrained(weights)
-    scores = []
-    with Bar("clips", clips) as bar:
+    when_and_where, scores = circumstances(), []
+    with Bar("people", clips) as bar:
         for score in score_lab(retargeter, clips, seed=seed, noisy=noise):
             scores.append(score)
             bar.step()
     mean = summary(scores)
+    plan = retargeter.engine.plan
+    facts: dict[str, Any] = {
+        "preset": retargeter.config.preset,
+        "content_sha256": retargeter.content_sha256,
+        "weights_sha256": retargeter.weights_sha256,
+        "plan": f"{plan.backend}/{plan.decoder}",
+    }
+    if out is not None:
+        append_row(out, when_and_where | facts | {"clips": clips, "seed": seed, "noise": noise, "mean": mean})
     if as_json:
-        print_json({"clips": [score.to_dict() for score in scores], "mean": mean})
+        print_json(facts | {"clips": [score.to_dict() for score in scores], "mean": mean})
         return
-    names = list(mean)
-    typer.echo("identity    " + "  ".join(f"{name:>18}" for name in names))
-    for score in scores:
-        typer.echo(f"{score.identity:<12}" + "  ".join(f"{score.to_dict()[name]:>18.2f}" for name in names))
-    typer.echo(f"{'mean':<12}" + "  ".join(f"{mean[name]:>18.2f}" for name in names))
+    for line in lines(scores):
+        typer.echo(line)
 
 
 @app.callback()
