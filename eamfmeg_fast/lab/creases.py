@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import pad
 
 from eamfmeg_fast.lab.action_units import ACTION_UNITS
 from eamfmeg_fast.lab.anatomy import lid_curves
@@ -82,19 +83,26 @@ def _lower_marks(identity: Identity, x: Tensor, y: Tensor, soft: float) -> list[
     return [0.44 * fold, 0.40 * nose, 0.42 * corner, 0.55 * chin]
 
 
+_WIDEST = 0.82
+_ROWS = {_upper_marks: (-0.90, 0.16), _eye_marks: (-0.50, 0.38), _lower_marks: (-0.22, REACH)}
+"""Where in the head square (|x| and y, head units) each kind of mark can be; nothing is computed elsewhere."""
+
+
 def paint_creases(identity: Identity, size: int) -> Tensor:
     """Darkness of every group of CREASES over the right half of the head square, float32 [B, G, size, size / 2]."""
     axis = centres(size, identity.device) * REACH
-    x, y = axis[None, None, size // 2 :], axis[None, :, None]
-    soft = 2.0 * REACH / size
-    top = _upper_marks(identity, x, y, soft)
-    eye = _eye_marks(identity, x, y, soft)
-    low = _lower_marks(identity, x, y, soft)
-    marks = [*top, low[0], eye[0], eye[1], low[1], low[2], low[3], eye[2]]
-    look = identity.look
+    soft, half = 2.0 * REACH / size, size // 2
+    columns = min(half, int(_WIDEST / soft) + 1)
+    x, found = axis[None, None, half : half + columns], []
+    for draw_marks, span in _ROWS.items():
+        first, last = (min(max(int((y + REACH) / soft), 0), size) for y in span)
+        marks = torch.stack(draw_marks(identity, x, axis[None, first:last, None], soft), 1)
+        found.append(pad(marks, (0, half - columns, first, size - last)))
+    top, eye, low = found
+    marks = torch.cat([top, low[:, :1], eye[:, :2], low[:, 1:], eye[:, 2:]], 1)
     # Young skin creases less; everybody's lash line shows.
-    depth = (0.45 + 0.75 * look.age).clamp(max=1.1)
-    return torch.stack([mark * depth for mark in marks[:-1]] + [marks[-1]], 1)
+    depth = (0.45 + 0.75 * identity.look.age).clamp(max=1.1)[:, None]
+    return torch.cat([marks[:, :-1] * depth, marks[:, -1:]], 1)
 
 
 def crease_strength(intensity: Tensor) -> Tensor:
