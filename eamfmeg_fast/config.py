@@ -23,6 +23,8 @@ class Limits:
 
 
 LIMITS = Limits()
+MAX_STILL_PX = 8.0
+"""Of `NetworkConfig.still_px`: more would hold back every micro-expression."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class NetworkConfig:
         strip_rows: rows of one attention strip.
         skip: the prediction blends the warped target in, weighted by the occlusion; that warp is bicubic, since what
             it blurs stays blurred.
+        relative_occlusion: the blend counts visibility in parts of what it is at rest (`network.stillness`).
+        still_px: displacements of up to so many pixels become none (`network.stillness`); 0: never.
         gain: default motion gain; adapt_scale: hull-area scale on keypoint displacements.
         align_corners: of every grid_sample (False: PyTorch since 1.4; True: PyTorch 1.0).
         pixel_grid: "corners" (upstream: -1 and 1 are the centres of the outer pixels of every map) or "centres" (they
@@ -79,6 +83,8 @@ class NetworkConfig:
     attention_dim: int = 32
     strip_rows: int = 4
     skip: bool = False
+    relative_occlusion: bool = False
+    still_px: float = 0.0
     gain: float = 1.0
     adapt_scale: bool = False
     align_corners: bool = False
@@ -93,6 +99,8 @@ class NetworkConfig:
                 raise OptionError(f"{name}={getattr(self, name)!r}", f"one of {words}", "Check the spelling.")
         if self.attention and not self.edge:
             raise OptionError(f"attention={self.attention!r} without edges", "edge=True", "EIMHSA reads the edge map.")
+        if not 0 <= self.still_px <= MAX_STILL_PX:
+            raise OptionError(f"still_px={self.still_px!r}", f"a number of pixels from 0 to {MAX_STILL_PX:g}")
         levels = 2 ** max(self.keypoint.num_blocks, self.dense_motion.num_blocks)
         if self.size % 2**self.down_blocks or self.map_size % levels or self.map_size % self.strip_rows:
             raise ShapeError(
@@ -103,6 +111,11 @@ class NetworkConfig:
     def map_size(self) -> int:
         """Side of the maps that motion lives on (64 at 256 px)."""
         return int(self.size * self.scale_factor)
+
+    @property
+    def counts_from_rest(self) -> bool:
+        """Whether the blend needs the occlusion of the target at rest."""
+        return self.skip and self.relative_occlusion
 
     @property
     def residual_convolutions(self) -> tuple[str, ...]:
@@ -131,6 +144,8 @@ PRESETS: dict[str, NetworkConfig] = {
         attention="edge-query",
         attention_dim=16,
         skip=True,
+        relative_occlusion=True,
+        still_px=0.05,
         adapt_scale=True,
         pixel_grid="centres",
     ),
