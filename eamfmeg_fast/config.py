@@ -23,6 +23,8 @@ class Limits:
 
 
 LIMITS = Limits()
+MAX_STILL_PX = 8.0
+"""Of `NetworkConfig.still_px`: more would hold back every micro-expression."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class NetworkConfig:
         strip_rows: rows of one attention strip.
         skip: the prediction blends the warped target in, weighted by the occlusion; that warp is bicubic, since what
             it blurs stays blurred.
+        relative_occlusion: the blend counts visibility in parts of what it is at rest (`network.stillness`).
+        still_px: displacements of up to so many pixels become none (`network.stillness`); 0: never.
         gain: default motion gain; adapt_scale: hull-area scale on keypoint displacements.
         align_corners: of every grid_sample (False: PyTorch since 1.4; True: PyTorch 1.0).
         pixel_grid: "corners" (upstream: -1 and 1 are the centres of the outer pixels of every map) or "centres" (they
@@ -79,6 +83,8 @@ class NetworkConfig:
     attention_dim: int = 32
     strip_rows: int = 4
     skip: bool = False
+    relative_occlusion: bool = False
+    still_px: float = 0.0
     gain: float = 1.0
     adapt_scale: bool = False
     align_corners: bool = False
@@ -93,6 +99,8 @@ class NetworkConfig:
                 raise OptionError(f"{name}={getattr(self, name)!r}", f"one of {words}", "Check the spelling.")
         if self.attention and not self.edge:
             raise OptionError(f"attention={self.attention!r} without edges", "edge=True", "EIMHSA reads the edge map.")
+        if not 0 <= self.still_px <= MAX_STILL_PX:
+            raise OptionError(f"still_px={self.still_px!r}", f"a number of pixels from 0 to {MAX_STILL_PX:g}")
         levels = 2 ** max(self.keypoint.num_blocks, self.dense_motion.num_blocks)
         if self.size % 2**self.down_blocks or self.map_size % levels or self.map_size % self.strip_rows:
             raise ShapeError(
@@ -105,6 +113,11 @@ class NetworkConfig:
         return int(self.size * self.scale_factor)
 
     @property
+    def counts_from_rest(self) -> bool:
+        """Whether the blend needs the occlusion of the target at rest."""
+        return self.skip and self.relative_occlusion
+
+    @property
     def residual_convolutions(self) -> tuple[str, ...]:
         """Names of the 3x3 convolutions that follow a ReLU in the generator's residual blocks."""
         blocks = range(self.residual_blocks)
@@ -113,39 +126,51 @@ class NetworkConfig:
 
 _FOMM = NetworkConfig("fomm")
 
-_OURS = NetworkConfig(
-    "small",
+_BASE = NetworkConfig(
+    "base",
     num_kp=20,
     keypoint=HourglassConfig(24, 5, 160),
     dense_motion=HourglassConfig(24, 5, 160),
     keypoint_kernel=3,
     keypoint_padding=1,
     mask_kernel=3,
-    generator_expansion=16,
-    generator_max_features=64,
-    residual_blocks=4,
+    generator_expansion=32,
+    generator_max_features=128,
+    residual_blocks=6,
     edge=True,
     attention="edge-query",
-    attention_dim=16,
+    attention_dim=32,
     skip=True,
+    relative_occlusion=True,
+    still_px=0.05,
     adapt_scale=True,
     pixel_grid="centres",
 )
-"""Both networks that are trained here find motion in the same way, so that what is learned for one serves the other."""
 
 PRESETS: dict[str, NetworkConfig] = {
     "eamfmeg": NetworkConfig("eamfmeg", edge=True, attention="released", gain=2.0, adapt_scale=True),
     "fomm": _FOMM,
     "fmeg": replace(_FOMM, preset="fmeg"),
-    "small": _OURS,
-    "base": replace(
-        _OURS,
-        preset="base",
-        generator_expansion=32,
-        generator_max_features=128,
-        residual_blocks=6,
-        attention_dim=32,
+    "small": NetworkConfig(
+        "small",
+        keypoint=HourglassConfig(16, 5, 160),
+        dense_motion=HourglassConfig(16, 5, 160),
+        keypoint_kernel=5,
+        keypoint_padding=2,
+        mask_kernel=5,
+        generator_expansion=16,
+        generator_max_features=64,
+        residual_blocks=4,
+        edge=True,
+        attention="edge-query",
+        attention_dim=16,
+        skip=True,
+        relative_occlusion=True,
+        still_px=0.05,
+        adapt_scale=True,
+        pixel_grid="centres",
     ),
+    "base": _BASE,
 }
 
 

@@ -18,6 +18,7 @@ from eamfmeg_fast.engine import Engine
 from eamfmeg_fast.kernels.geometry import affine_of, affine_ratio, identity_grid
 from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.network.relative import hull_scale
+from eamfmeg_fast.network.stillness import settle_flow, visible_since_rest
 
 FRONT = ("thumbnail", "kp_target", "jacobian_target", "kp_initial", "jacobian_initial", "strength")
 """The front's inputs behind the driving picture; all of them are known once the target and the first frame are."""
@@ -27,7 +28,8 @@ def back_inputs(network: Network) -> tuple[str, ...]:
     """The back's inputs behind flow and occlusion, all known once the target is."""
     config = network.config
     edge = ("edge_map",) if network.attention_module is not None else ()
-    return ("features", *edge, *(("picture", "grain") if config.skip else ()))
+    rest = ("rest",) if config.counts_from_rest else ()
+    return ("features", *edge, *(("picture", "grain") if config.skip else ()), *rest)
 
 
 class Front(nn.Module):
@@ -87,7 +89,9 @@ class Front(nn.Module):
         features = self.dense.hourglass(inputs)
         mask = torch.softmax(self.dense.mask(features), dim=1)[0, 1:].reshape(count, -1, 1)
         flow = self.grid + (mask * (places - self.grid)).sum(dim=0)
-        return flow.reshape(1, side, side, 2), torch.sigmoid(self.dense.occlusion(features))
+        flow, rest = flow.reshape(1, side, side, 2), self.grid.reshape(side, side, 2)
+        flow = settle_flow(flow, rest, self.config.still_px, self.config.size)
+        return flow, torch.sigmoid(self.dense.occlusion(features))
 
     def _gaussians(self, kp: Tensor) -> Tensor:
         distance = ((self.grid - kp[0, :, None]) ** 2).sum(dim=-1)
@@ -118,7 +122,7 @@ class Back(nn.Module):
         prediction = torch.sigmoid(self.generator.final(out))
         if not self.config.skip:
             return prediction
-        visible = _enlarged(occlusion, self.config.size)
+        visible = _enlarged(visible_since_rest(occlusion[:, 0], have.get("rest"))[:, None], self.config.size)
         prediction = prediction + visible * (self._deformed(have["picture"], flow) - prediction)
         return (prediction + have["grain"]).clamp(0, 1)
 
@@ -155,6 +159,7 @@ def target_inputs(network: Network, target: np.ndarray, initial: np.ndarray) -> 
     engine = Engine(network, backend="reference", precision="fp32", device="cpu")
     state, start = engine.prepare(target), engine.detect(initial)
     found = {"thumbnail": state.thumbnail, "features": state.features, "picture": state.picture, "grain": state.grain}
+    found["rest"] = state.rest
     found |= _prefixed("target", state.keypoints) | _prefixed("initial", start)
     found["edge_map"] = None if state.edge_map is None else state.edge_map[:, None]
     config = network.config

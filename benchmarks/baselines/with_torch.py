@@ -11,9 +11,10 @@ from torch import Tensor
 from baselines import Frame
 from baselines.graph import build as build_graph
 from baselines.kit import Kit, picture
-from eamfmeg_fast.kernels.geometry import affine_ratio
+from eamfmeg_fast.kernels.geometry import affine_ratio, identity_grid
 from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.network.grain import split_grain
+from eamfmeg_fast.network.stillness import settle_flow
 
 
 def build(
@@ -61,7 +62,10 @@ def _upstream(kit: Kit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     with torch.no_grad():
         found = network.kp_detector(target)
         start, edges = network.kp_detector(initial).keypoints, network.edges(found.features)
+        own = network.motion(network.generator.dense_motion_network.down(target), found.keypoints, found.keypoints)
+        rest = own.occlusion[:, 0] if config.counts_from_rest else None
 
+    still = identity_grid(config.map_size, config.map_size, config.pixel_grid, dtype=torch.float32)
     strength = torch.from_numpy(kit.inputs("front")["strength"])
 
     def frame(driving: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,8 +73,9 @@ def _upstream(kit: Kit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         kp = found.keypoints.kp + strength * (points.kp - start.kp)
         moved = Keypoints(kp, affine_ratio(points.jacobian, start.jacobian) @ found.keypoints.jacobian)
         dense = network.motion(network.generator.dense_motion_network.down(target), found.keypoints, moved)
+        dense = dense._replace(flow=settle_flow(dense.flow, still, config.still_px, config.size))
         base, grain = split_grain(target) if config.skip else (target, None)
-        drawn = network.render(base, network.generator.encode(target), edges, dense, grain)
+        drawn = network.render(base, network.generator.encode(target), edges, dense, grain, rest)
         return drawn.prediction, points.kp
 
     return frame

@@ -32,7 +32,11 @@ CropDriving = Annotated[str | None, typer.Option(help="The same for the driving 
 OnLost = Annotated[str, typer.Option(help="When the driving face is gone: hold, skip or stop.")]
 Start = Annotated[str | None, typer.Option(help="First frame wanted: a number, or seconds like 1.5s.")]
 End = Annotated[str | None, typer.Option(help="The frame behind the last one: a number, or seconds.")]
-ReferenceFrame = Annotated[str | None, typer.Option(help="Neutral driving frame: a number or auto; default: first.")]
+ReferenceFrame = Annotated[
+    str | None, typer.Option(help="Neutral driving frame: a number or auto; default: the still beginning.")
+]
+Smoothing = Annotated[str | None, typer.Option(help="Over time: none, causal or centred (files' default).")]
+StillPx = Annotated[float | None, typer.Option(help="Smaller displacements become none; default: the preset's.")]
 Format = Annotated[str, typer.Option("--format", help="Of many outputs: mp4, gif or png (folders of frames).")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="Bit-exact mp4.")]
 Crf = Annotated[int, typer.Option(min=0, max=51, help="Quality of mp4; smaller is better.")]
@@ -59,6 +63,8 @@ def retarget(
     start: Start = None,
     end: End = None,
     reference_frame: ReferenceFrame = None,
+    smoothing: Smoothing = None,
+    still_px: StillPx = None,
     output_format: Format = "mp4",
     lossless: Lossless = False,
     crf: Crf = 12,
@@ -79,7 +85,8 @@ def retarget(
     call |= {"start": start, "end": end, "on_lost": on_lost, "reference_frame": parse_reference(reference_frame)}
     save: dict[str, Any] = {"lossless": lossless, "crf": crf, "overwrite": overwrite, "side_by_side": side_by_side}
     engine: dict[str, Any] = {"device": device, "precision": precision, "update": update, "threads": threads}
-    engine |= {"motion": motion, "gain": gain}
+    engine |= {"motion": motion, "gain": gain, "still_px": still_px}
+    call["smoothing"] = smoothing
     jobs = _jobs(target, driving, out, pairs, output_format, save_motion)
     retargeter = _load(weights, engine)
     if jobs is None:

@@ -17,6 +17,7 @@ from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.network.relative import hull_area
 
 ON_LOST = ("hold", "skip", "stop")
+SMOOTHING = ("none", "causal", "centred")
 MAX_CANDIDATES = 256
 MIN_CANDIDATES = 8
 
@@ -33,7 +34,10 @@ class DrivingOptions:
         start, end: frames wanted, as `media.open_clip` (of a file or folder only).
         on_lost: "hold", "skip" or "stop": what happens to frames in which the face of an "auto" crop is gone.
         reference_frame: number of the neutral frame; "auto": of the first second, the one most like the target; None:
-            the first one wanted (of a motion file: the one it was saved with).
+            the first one wanted, of a clip on disk the mean over its still beginning (`neutral.steadied`; of a motion
+            file: the one it was saved with).
+        smoothing: of the keypoints over time, "none", "causal" or "centred" (`smoothing.smoothed`); None: "centred" for
+            files, "none" for frames handed over.
         fps: of frames handed over, which have no clock; a file's own rate counts otherwise.
 
     Raises:
@@ -46,11 +50,14 @@ class DrivingOptions:
     on_lost: str = "hold"
     reference_frame: int | str | None = None
     fps: Fraction | int | float | str = DEFAULT_FPS
+    smoothing: str | None = None
 
     def __post_init__(self) -> None:
         parse_crop(self.crop)
         if self.on_lost not in ON_LOST:
             raise OptionError(f"on_lost {self.on_lost!r}", ", ".join(ON_LOST), "Check the spelling.")
+        if self.smoothing is not None and self.smoothing not in SMOOTHING:
+            raise OptionError(f"smoothing {self.smoothing!r}", ", ".join(SMOOTHING), "Check the spelling.")
         at = self.reference_frame
         if not (at is None or at == "auto" or (isinstance(at, int) and not isinstance(at, bool) and at >= 0)):
             raise OptionError(f"reference frame {at!r}", "a frame number or auto")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eamfmeg_fast.driving.base import MAX_CANDIDATES, MIN_CANDIDATES, Detect, DrivingOptions, Shot, most_alike
+from eamfmeg_fast.driving.neutral import MAX_OPENING, OPENING_S, steadied
 from eamfmeg_fast.errors import InputError, MediaError, OptionError
 from eamfmeg_fast.faces import Crop, FaceFinder, FaceWatch, Picture, check_picture, cut, find_crop
 from eamfmeg_fast.media import DEFAULT_FPS, ClipInfo, Frame, open_clip, parse_fps
@@ -25,6 +26,7 @@ class _Pictures:
     """What files and arrays share: the fixed crop, the watch over the face, the reference frame."""
 
     has_pictures = True
+    _steadies = False
     name: str
     fps: Fraction
 
@@ -63,6 +65,9 @@ class _Pictures:
         crop = self._crop(first.image)
         if at == "auto":
             return most_alike(self._candidates(detect, crop), target)
+        if at is None and self._steadies:
+            opening = self._candidates(detect, crop, OPENING_S, 1, MAX_OPENING)
+            return steadied(points for _, points in opening), first.index
         if at is not None and at != first.index:
             try:
                 first = self._first(int(at), int(at) + 1)
@@ -70,12 +75,14 @@ class _Pictures:
                 raise OptionError(f"reference frame {at} of {self.name}: {error.got}", "a frame of the clip") from error
         return detect(self._cut(first.image, crop)), first.index
 
-    def _candidates(self, detect: Detect, crop: Crop) -> Iterator[tuple[int, Keypoints]]:
+    def _candidates(
+        self, detect: Detect, crop: Crop, span_s: float = 1.0, least: int = MIN_CANDIDATES, most: int = MAX_CANDIDATES
+    ) -> Iterator[tuple[int, Keypoints]]:
         begin: Fraction | None = None
         with closing(self.frames(self.options.start, self.options.end)) as frames:
             for number, frame in enumerate(frames):
                 begin = frame.time if begin is None else begin
-                if number >= MAX_CANDIDATES or (number >= MIN_CANDIDATES and frame.time - begin >= 1):
+                if number >= most or (number >= least and frame.time - begin >= span_s):
                     return
                 yield frame.index, detect(self._cut(frame.image, crop))
 
@@ -110,6 +117,8 @@ class _Pictures:
 
 class ClipDriving(_Pictures):
     """A clip on disk: video, GIF, folder of frames or single picture."""
+
+    _steadies = True
 
     def __init__(self, path: Path, options: DrivingOptions, size: int, finder: FaceFinder | None) -> None:
         super().__init__(options, size, finder)

@@ -2,13 +2,14 @@
 
 from eamfmeg_fast.engine.backends import BACKENDS, PRECISIONS, Plan, choose_backend
 from eamfmeg_fast.engine.engine import Engine
-from eamfmeg_fast.engine.parameters import NetworkParameters, Parameters
+from eamfmeg_fast.engine.parameters import Adjusted, NetworkParameters, Parameters
 from eamfmeg_fast.engine.state import FrameResult, TargetState
 from eamfmeg_fast.engine.threads import use_threads
 
 __all__ = [
     "BACKENDS",
     "PRECISIONS",
+    "Adjusted",
     "Engine",
     "FrameResult",
     "NetworkParameters",

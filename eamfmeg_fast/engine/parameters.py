@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +30,35 @@ class Parameters(Protocol):
 
     def network(self) -> Network:
         """The whole network, float32, in evaluation mode; made when it is asked for."""
+
+
+class Adjusted:
+    """The same weights under a configuration that differs in what no shape depends on.
+
+    Args:
+        changes: fields of `NetworkConfig`.
+
+    Raises:
+        OptionError: a value that means nothing.
+    """
+
+    def __init__(self, parameters: Parameters, **changes: Any) -> None:
+        self._parameters, self.config = parameters, replace(parameters.config, **changes)
+
+    @property
+    def scales(self) -> Mapping[str, float] | None:
+        """The weights' own."""
+        return self._parameters.scales
+
+    def tensor(self, name: str) -> Tensor:
+        """The weights' own."""
+        return self._parameters.tensor(name)
+
+    def network(self) -> Network:
+        """A shallow copy of the network, which itself keeps its configuration; the tensors are shared."""
+        network = copy.copy(self._parameters.network())
+        network.config = self.config
+        return network
 
 
 class NetworkParameters:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from eamfmeg_fast.engine.state import Drawn, TargetState
+from eamfmeg_fast.kernels.geometry import identity_grid
 from eamfmeg_fast.kernels.to_image.reference import to_image
 from eamfmeg_fast.network import DenseMotion, Detection, Keypoints, Network, Rendering
 from eamfmeg_fast.network.grain import split_grain
+from eamfmeg_fast.network.stillness import settle_flow
 
 
 class Steps(NamedTuple):
@@ -39,7 +42,7 @@ class ReferenceBackend:
         picture = self.normalised(pictures)
         detection = self.network.kp_detector(picture)
         base, grain = split_grain(picture) if self.network.config.skip else (picture, None)
-        return TargetState(
+        state = TargetState(
             picture=base,
             grain=grain,
             thumbnail=self.network.generator.dense_motion_network.down(picture),
@@ -47,6 +50,10 @@ class ReferenceBackend:
             edge_map=self.network.edges(detection.features),
             features=self.network.generator.encode(picture),
         )
+        if not self.network.config.counts_from_rest:
+            return state
+        at_rest = self.network.motion(state.thumbnail, state.keypoints, state.keypoints)
+        return replace(state, rest=at_rest.occlusion[:, 0])
 
     def detect(self, frames: Tensor) -> Keypoints:
         """Keypoints and Jacobians of the frames."""
@@ -73,9 +80,16 @@ class ReferenceBackend:
         edge_map = None if state.edge_map is None else grown(state.edge_map)
         grain = None if state.grain is None else grown(state.grain)
         target = Keypoints(*(x.expand(batch, *x.shape[1:]) for x in state.keypoints))
-        motion = self.network.motion(grown(state.thumbnail), target, moved)
-        drawn = self.network.render(grown(state.picture), grown(state.features), edge_map, motion, grain)
+        motion = self._settled(self.network.motion(grown(state.thumbnail), target, moved))
+        rest = None if state.rest is None else grown(state.rest)
+        drawn = self.network.render(grown(state.picture), grown(state.features), edge_map, motion, grain, rest)
         return Steps(motion, drawn)
+
+    def _settled(self, motion: DenseMotion) -> DenseMotion:
+        config, flow = self.network.config, motion.flow
+        cells = flow.shape[1:3]
+        rest = identity_grid(cells[0], cells[1], config.pixel_grid, dtype=flow.dtype, device=flow.device)
+        return motion._replace(flow=settle_flow(flow, rest, config.still_px, config.size))
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """uint8 `[B, H, W, 3]` as `[B, 3, H, W]` in [0, 1] of the backend's type and device."""

@@ -36,6 +36,7 @@ class TargetState:
         keypoints: the target's.
         edge_map: `[B, h, w]` or None.
         features: `[B, C, h, w]`, the encoder's.
+        rest: `[B, h, w]`, the occlusion of the unmoved target; None for presets that do not count in it.
         projections: for backends that attend along the flow.
     """
 
@@ -46,6 +47,7 @@ class TargetState:
     features: Tensor
     grain: Tensor | None = None
     projections: Projections | None = None
+    rest: Tensor | None = None
 
 
 class Drawn(NamedTuple):
@@ -97,6 +99,7 @@ def stacked(states: Sequence[TargetState]) -> TargetState:
         edge_map=together(*(s.edge_map for s in states)),
         features=together(*(s.features for s in states)),
         grain=together(*(s.grain for s in states)),
+        rest=together(*(s.rest for s in states)),
         projections=None
         if first.projections is None
         else Projections(*(together(*parts) for parts in zip(*(s.projections or () for s in states)))),

@@ -14,6 +14,7 @@ from eamfmeg_fast.network.attention import EdgeAttention
 from eamfmeg_fast.network.dense_motion import DenseMotion, DenseMotionNetwork
 from eamfmeg_fast.network.layers import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d, to_nchw, to_nhwc
 from eamfmeg_fast.network.operators import Operated
+from eamfmeg_fast.network.stillness import visible_since_rest
 
 
 class Rendering(NamedTuple):
@@ -72,6 +73,7 @@ class OcclusionAwareGenerator(Operated):
         motion: DenseMotion,
         attend: EdgeAttention | None,
         grain: Tensor | None = None,
+        rest: Tensor | None = None,
     ) -> Rendering:
         """Draw the target moved by `motion`.
 
@@ -79,6 +81,7 @@ class OcclusionAwareGenerator(Operated):
             picture: the target `[B, 3, H, W]`; features: its `encode`; edge_map: `[B, h, w]` or None.
             attend: the attention module, or None.
             grain: laid over the prediction, `[B, 3, H, W]`; `picture` is then without it (`grain.split_grain`).
+            rest: the occlusion at rest, `[B, h, w]`, that the blend's is counted in (`stillness.visible_since_rest`).
         """
         corners = self.config.align_corners
         occlusion = motion.occlusion[:, 0]
@@ -104,5 +107,5 @@ class OcclusionAwareGenerator(Operated):
         deformed = deform(to_nhwc(picture), motion.flow, self.config.pixel_grid, corners, cubic=skip)
         if skip:
             laid_over = None if grain is None else to_nhwc(grain)
-            prediction = to_nchw(blend(to_nhwc(prediction), deformed, occlusion, laid_over))
+            prediction = to_nchw(blend(to_nhwc(prediction), deformed, visible_since_rest(occlusion, rest), laid_over))
         return Rendering(prediction, warped, edge, attention, attended, residual_0, bottleneck, up, to_nchw(deformed))

@@ -33,9 +33,10 @@ class Network(nn.Module):
         edge_map: Tensor | None,
         motion: DenseMotion,
         grain: Tensor | None = None,
+        rest: Tensor | None = None,
     ) -> Rendering:
         """The target `[B, 3, H, W]`, encoded as `features`, moved by `motion`; see the generator."""
-        return self.generator.render(picture, features, edge_map, motion, self.attention_module, grain)
+        return self.generator.render(picture, features, edge_map, motion, self.attention_module, grain, rest)
 
     def motion(self, thumbnail: Tensor, target: Keypoints, driving: Keypoints) -> DenseMotion:
         """The dense motion from the target's keypoints to `driving`."""

@@ -17,7 +17,7 @@ from PIL import Image
 
 from eamfmeg_fast.config import LIMITS, NetworkConfig
 from eamfmeg_fast.driving import Driving, DrivingOptions, MotionDriving, Shot, open_driving
-from eamfmeg_fast.engine import Engine, TargetState, use_threads
+from eamfmeg_fast.engine import Adjusted, Engine, NetworkParameters, Parameters, TargetState, use_threads
 from eamfmeg_fast.errors import InputError, OptionError
 from eamfmeg_fast.faces import Crop, FaceFinder, Picture, check_picture, cut, find_crop
 from eamfmeg_fast.media import read_picture
@@ -47,6 +47,8 @@ class Retargeter:
         threads, pin: for PyTorch's pool, which the whole process shares, as `engine.use_threads`.
         motion: "relative" (what moved since the reference frame) or "absolute" (the driving keypoints as they are).
         gain: of keypoint displacements in relative motion, 0 to 100; None is the preset's.
+        still_px: displacements of up to so many pixels become none, 0: never. relative_occlusion: whether the picture
+            counts visibility in parts of what it is at rest. None: the preset's; both as `config.NetworkConfig`.
 
     Raises:
         OptionError: a value that means nothing. BackendError: it cannot run here.
@@ -65,12 +67,15 @@ class Retargeter:
         update: str = "exact",
         motion: str = "relative",
         gain: float | None = None,
+        still_px: float | None = None,
+        relative_occlusion: bool | None = None,
     ) -> None:
         use_threads(threads, pin)
-        self.config: NetworkConfig = network.config
+        parameters = _adjusted(network, still_px=still_px, relative_occlusion=relative_occlusion)
+        self.config: NetworkConfig = parameters.config
         self.info = info
         self.motion, self.gain = _motion(motion), _gain(gain)
-        self.engine = Engine(network, device=device, precision=precision, backend=backend, update=update)
+        self.engine = Engine(parameters, device=device, precision=precision, backend=backend, update=update)
         self._target: Target | None = None
         self._reference: tuple[Keypoints, Crop | None] | None = None
         self._finder = FaceFinder()
@@ -81,7 +86,8 @@ class Retargeter:
 
         Args:
             name: shipped weights, or a `.safetensors` file (`eamfmeg convert` makes one of a published checkpoint).
-            options: device, precision, backend, threads, pin, update, motion, gain: as the class.
+            options: device, precision, backend, threads, pin, update, motion, gain, still_px, relative_occlusion: as
+                the class.
 
         Raises:
             WeightsError: no such weights, or damaged ones. OptionError, BackendError: as the class.
@@ -169,8 +175,8 @@ class Retargeter:
 
         Args:
             driving: path of a clip or motion file, or frames uint8 `[H, W, 3]` (a list, generator or camera).
-            options: crop, start, end, on_lost, reference_frame, fps as `DrivingOptions`; motion and gain as the class;
-                target: of `open_target`, instead of the one set.
+            options: crop, start, end, on_lost, reference_frame, smoothing, fps as `DrivingOptions`; motion and gain as
+                the class; target: of `open_target`, instead of the one set.
 
         Raises:
             InputError: no target is set, or the clip cannot be used.
@@ -196,7 +202,7 @@ class Retargeter:
             driving: as `stream`.
             motion, gain: None: as the class was told.
             crop: of the target, as `prepare`. crop_driving: of the clip; None: as `crop` when that is a word.
-            options: start, end, on_lost, reference_frame, fps: as `DrivingOptions`.
+            options: start, end, on_lost, reference_frame, smoothing, fps: as `DrivingOptions`.
 
         Raises:
             InputError: something cannot be used; each kind says what.
@@ -228,18 +234,29 @@ class Retargeter:
         """Every intermediate of one frame, for parity checks: `engine.Engine.trace`."""
         return self.engine.trace(target, initial, driving, motion=_motion(motion), gain=_gain(gain))
 
-    def draw(self, target: Target, initial: Keypoints, shot: Shot, motion: str, gain: float) -> RetargetedFrame:
-        """One driving frame on the target; the engine's step with its times."""
-        begin = time.perf_counter()
-        timings = dict(shot.timings)
-        keypoints = shot.keypoints
-        if keypoints is None:
-            keypoints = self.engine.detect(check_picture(shot.image))
-            timings["keypoints"] = (time.perf_counter() - begin) * 1e3
+    def look(self, shot: Shot) -> Keypoints:
+        """The keypoints of a driving frame, which keeps them and the time that they took."""
+        if shot.keypoints is None:
             begin = time.perf_counter()
-        drawn = self.engine.step(target.state, initial, keypoints, motion=motion, gain=gain)
-        timings["draw"] = (time.perf_counter() - begin) * 1e3
-        return RetargetedFrame(drawn.image, shot.index, shot.time, timings, False, keypoints, shot.image)
+            shot.keypoints = self.engine.detect(check_picture(shot.image))
+            shot.timings["keypoints"] = (time.perf_counter() - begin) * 1e3
+        return shot.keypoints
+
+    def draw(
+        self,
+        target: Target,
+        initial: Keypoints,
+        shot: Shot,
+        motion: str,
+        gain: float,
+        keypoints: Keypoints | None = None,
+    ) -> RetargetedFrame:
+        """One driving frame on the target, at `keypoints` or else at its own; the engine's step with its times."""
+        own = self.look(shot)
+        begin = time.perf_counter()
+        drawn = self.engine.step(target.state, initial, keypoints or own, motion=motion, gain=gain)
+        timings = shot.timings | {"draw": (time.perf_counter() - begin) * 1e3}
+        return RetargetedFrame(drawn.image, shot.index, shot.time, timings, False, own, shot.image)
 
     def _box(self, image: Picture, crop: Any, name: str) -> Crop:
         if crop is None:
@@ -263,6 +280,12 @@ class Retargeter:
             made = f"motion file {driving.name} was made with other weights (preset {facts.preset})"
             fix = "Load those weights, or save the motion again."
             raise InputError(made, f"the loaded weights of preset {self.config.preset}", fix)
+
+
+def _adjusted(network: Network | StoredWeights, **changes: Any) -> Parameters:
+    parameters: Parameters = NetworkParameters(network) if isinstance(network, Network) else network
+    asked = {name: value for name, value in changes.items() if value is not None}
+    return Adjusted(parameters, **asked) if asked else parameters
 
 
 def _picture(given: PictureLike) -> Picture:

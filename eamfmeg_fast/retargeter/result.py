@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eamfmeg_fast.driving import Driving, DrivingOptions
+from eamfmeg_fast.driving import Driving, DrivingOptions, Shot, smoothed
 from eamfmeg_fast.engine import TargetState
 from eamfmeg_fast.errors import MediaError, OptionError
 from eamfmeg_fast.faces import Crop, Picture
@@ -55,7 +55,7 @@ class RetargetedFrame:
         index, time: of the driving frame it repeats; time in seconds.
         timings: milliseconds for "read", "face", "keypoints" and "draw", as far as they were needed.
         lost: the face was gone, the picture is the last one before.
-        keypoints: of the driving frame.
+        keypoints: of the driving frame, before any smoothing.
         driving: the driving frame as the network saw it, uint8 `[S, S, 3]`; None from a motion file.
     """
 
@@ -140,7 +140,7 @@ class Clip:
         begin = perf_counter()
         initial, report.reference_frame = self._initial = self.initial()
         held: RetargetedFrame | None = None
-        for shot in self.driving.shots():
+        for shot, keypoints in self._shots():
             if shot.lost and held is not None:
                 report.lose(shot.index)
                 if self.options.on_lost == "stop":
@@ -151,11 +151,23 @@ class Clip:
                 seen = shot.image
                 frame = RetargetedFrame(held.image, shot.index, shot.time, shot.timings, True, held.keypoints, seen)
             else:
-                frame = held = self.retargeter.draw(self.target, initial, shot, self.motion, self.gain)
+                frame = held = self.retargeter.draw(self.target, initial, shot, self.motion, self.gain, keypoints)
             report.options = report.options or self.describe(report.reference_frame)
             report.count(frame)
             report.seconds = perf_counter() - begin
             yield frame
+
+    @property
+    def smoothing(self) -> str:
+        """As asked for, or what suits the driving clip."""
+        return self.options.smoothing or ("none" if self.driving.path is None else "centred")
+
+    def _shots(self) -> Iterator[tuple[Shot, Keypoints | None]]:
+        """Driving frames with the keypoints to draw; None: their own."""
+        shots = self.driving.shots()
+        if self.smoothing == "none":
+            return ((shot, None) for shot in shots)
+        return smoothed(shots, self.retargeter.look, self.smoothing, self.fps)
 
     @property
     def fps(self) -> Fraction:
@@ -182,6 +194,8 @@ class Clip:
             "crop_driving": None if self.driving.crop is None else str(self.driving.crop),
             "start": self.options.start,
             "end": self.options.end,
+            "smoothing": self.smoothing,
+            "still_px": self.retargeter.config.still_px,
             "reference_frame": "set by hand" if reference_frame is None else reference_frame,
             "on_lost": self.options.on_lost,
         }

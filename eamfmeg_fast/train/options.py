@@ -82,7 +82,10 @@ FRONT = (
 """Where motion is: pictures of half the size are enough, and the true keypoints let both halves of it learn at once."""
 
 SMALL_RECIPE = (*FRONT, Stage(steps=700, batch=4, size=256, parts="decoder", rate=2e-3, spots=10))
-BASE_RECIPE = (Stage(steps=1200, batch=4, size=256, parts="decoder", rate=2e-3, spots=10),)
+BASE_RECIPE = (
+    *FRONT,
+    Stage(steps=1200, batch=4, size=256, parts="decoder", rate=2e-3, spots=10),
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,6 @@ RECIPES: dict[str, TrainOptions] = {
         picture_share=0.17,
         weights=LossWeights(),
         accumulate=1,
-        start_from="small",
     ),
 }
 """What the shipped weights are trained by."""

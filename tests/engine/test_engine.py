@@ -31,9 +31,9 @@ def engine(precision: str = "fp32") -> Engine:
     return Engine(fill_seeded(build_network("small")), device="cpu", precision=precision, backend="reference")
 
 
-def engine_with_occlusion(level: float) -> Engine:
+def engine_with_occlusion(level: float, relative: bool = False) -> Engine:
     """`small`, but its occlusion is sigmoid(level) everywhere."""
-    network = fill_seeded(build_network("small"))
+    network = fill_seeded(build_network(replace(PRESETS["small"], relative_occlusion=relative)))
     head = network.generator.dense_motion_network.occlusion
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.constant_(head.bias, level)
@@ -128,10 +128,12 @@ def test_a_face_at_rest_does_not_move() -> None:
         assert torch.equal(frame.flow[0], identity_grid(64, 64, "centres", dtype=torch.float32))
 
 
-@pytest.mark.parametrize(("level", "equal"), [(60.0, True), (-60.0, False)])
-def test_a_face_at_rest_keeps_its_pixels_where_it_is_visible(level: float, equal: bool) -> None:
+@pytest.mark.parametrize(
+    ("level", "relative", "equal"), [(60.0, False, True), (-60.0, False, False), (0.3, False, False), (0.3, True, True)]
+)
+def test_a_face_at_rest_keeps_its_pixels_where_it_is_visible(level: float, relative: bool, equal: bool) -> None:
     target, initial, _ = pictures()
-    runner = engine_with_occlusion(level)
+    runner = engine_with_occlusion(level, relative)
     initial_points = runner.detect(initial)
     frame = runner.step(runner.prepare(target), initial_points, initial_points)
     assert np.array_equal(frame.image, target) is equal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def test_a_file_gives_what_its_frames_give(
     Image.fromarray(target).save(tmp_path / "face.png")
     clip = fresh(tmp_path / "face.png", folder_of(tmp_path / "clip", frames, fps=200, origin=46))
     assert clip.fps == 200
+    assert clip.smoothing == "centred" and fresh(target, frames).smoothing == "none"
+    clip = fresh(tmp_path / "face.png", tmp_path / "clip", smoothing="none", reference_frame=0)
     drawn = list(clip)
     assert [frame.time for frame in drawn] == [Fraction(n, 200) for n in range(4)]
     assert all((a.image == b.image).all() for a, b in zip(drawn, fresh(Image.fromarray(target), frames), strict=True))
@@ -114,6 +117,47 @@ def test_the_automatic_reference_is_most_like_the_target(
     clip = fresh(target, [frames[1], frames[2], target, frames[0]], reference_frame="auto")
     next(iter(clip))
     assert clip.report is not None and clip.report.reference_frame == 2
+
+
+def test_smoothing_is_drawn_and_told_but_not_kept(
+    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray]
+) -> None:
+    """Frames keep the keypoints that were found, so that a saved motion can be smoothed in another way."""
+    plain, smooth = (list(fresh(target, frames, smoothing=mode)) for mode in (None, "centred"))
+    assert any((a.image != b.image).any() for a, b in zip(plain, smooth, strict=True))
+    assert all((a.keypoints.kp == b.keypoints.kp).all() for a, b in zip(plain, smooth, strict=True))
+    assert all(a.timings.keys() == b.timings.keys() for a, b in zip(plain, smooth, strict=True))
+    clip = fresh(target, [frames[2]] * 3, smoothing="causal")
+    still = [frame.image for frame in clip]
+    assert all((image == still[0]).all() for image in still)
+    assert clip.report is not None and clip.report.options["smoothing"] == "causal"
+
+
+def test_a_clip_on_disk_is_measured_from_its_still_beginning(
+    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
+) -> None:
+    rng = np.random.default_rng(4)
+    noisy = [np.clip(frames[0] + rng.normal(0, 6, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    found = [fresh.engine.detect(frame).kp for frame in noisy]
+    path = folder_of(tmp_path / "clip", noisy, fps=200)
+    clip = fresh(target, path)
+    kp, index = clip.initial()
+    assert index == 0 and np.allclose(kp.kp, np.mean(found, axis=0), atol=1e-6)
+    assert (fresh(target, path, reference_frame=0).initial()[0].kp == found[0]).all()
+    assert (fresh(target, noisy).initial()[0].kp == found[0]).all()
+
+
+def test_what_steadies_can_be_switched_off(
+    retargeter: Retargeter, target: np.ndarray, frames: list[np.ndarray]
+) -> None:
+    plain = Retargeter(retargeter.engine.network, still_px=0, relative_occlusion=False)
+    assert plain.config == replace(retargeter.config, still_px=0, relative_occlusion=False)
+    assert retargeter.engine.network.config == retargeter.config != plain.config
+    assert plain.open_target(target).state.rest is None
+    at_rest = [next(iter(one(target, frames[:1]))).image for one in (plain, retargeter)]
+    assert (at_rest[1] == target).all() and (at_rest[0] != target).any()
+    with pytest.raises(OptionError, match="still_px"):
+        Retargeter(retargeter.engine.network, still_px=-1)
 
 
 @pytest.mark.parametrize("wanted", [99, -1, "best", True])

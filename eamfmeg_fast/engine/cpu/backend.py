@@ -44,6 +44,9 @@ class CpuBackend:
         edge_map = self._detector.edges(features)
         picture = pictures.float() / 255
         encoded = self._encoder.encode(picture)
+        rest = None
+        if self.config.counts_from_rest:
+            rest = self._motion.find(thumbnails, keypoints, keypoints).occlusion
         base, grain = to_nchw(picture), None
         if self.config.skip:
             base, grain = split_grain(to_nchw(picture))
@@ -54,6 +57,7 @@ class CpuBackend:
             edge_map=edge_map,
             features=to_nchw(encoded),
             grain=grain,
+            rest=rest,
             projections=self._encoder.project(encoded),
         )
 

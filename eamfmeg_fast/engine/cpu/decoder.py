@@ -20,6 +20,7 @@ from eamfmeg_fast.kernels.edge_attention.native import edge_attention_cpu
 from eamfmeg_fast.kernels.narrow_conv.native import narrow_conv_cpu, pack_narrow
 from eamfmeg_fast.kernels.warp_occlude.native import warp_occlude_cpu
 from eamfmeg_fast.network.layers import to_nhwc
+from eamfmeg_fast.network.stillness import visible_since_rest
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -159,4 +160,5 @@ class Decoder:
         if config.skip:
             picture = to_nhwc(state.picture).expand(batch, -1, -1, -1)
             grain = None if state.grain is None else to_nhwc(state.grain).expand(batch, -1, -1, -1)
-        compose_cpu(pictures, logits, picture, grain, *motion, config.pixel_grid, config.align_corners)
+        flow, visible = motion.flow, visible_since_rest(motion.occlusion, state.rest)
+        compose_cpu(pictures, logits, picture, grain, flow, visible, config.pixel_grid, config.align_corners)

@@ -15,11 +15,12 @@ from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.kernels.antialias_down import gaussian_kernel
 from eamfmeg_fast.kernels.antialias_down.native import antialias_down_cpu
 from eamfmeg_fast.kernels.dense_motion.native import dense_motion_cpu
-from eamfmeg_fast.kernels.geometry import affine_of
+from eamfmeg_fast.kernels.geometry import affine_of, identity_grid
 from eamfmeg_fast.kernels.soft_argmax.native import soft_argmax_cpu
 from eamfmeg_fast.kernels.sparse_motion.native import sparse_motion_cpu
 from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.network.layers import to_nchw, to_nhwc
+from eamfmeg_fast.network.stillness import settle_flow
 
 
 class Motion(NamedTuple):
@@ -78,6 +79,7 @@ class MotionFinder:
 
     def __init__(self, parameters: Parameters, workspace: Workspace) -> None:
         self.config = config = parameters.config
+        self._rest = identity_grid(config.map_size, config.map_size, config.pixel_grid, dtype=torch.float32)
         self._workspace, size, name = workspace, config.map_size, "generator.dense_motion_network"
         self._hourglass = Hourglass(parameters, f"{name}.hourglass", config.dense_motion, size, workspace)
         weight, bias = joined(parameters, f"{name}.mask", f"{name}.occlusion")
@@ -94,4 +96,4 @@ class MotionFinder:
         motion = Motion(torch.empty(batch, size, size, 2), torch.empty(batch, size, size))
         logits, visible = maps[..., : config.num_kp + 1], maps[..., config.num_kp + 1]
         dense_motion_cpu((None, *motion), logits, visible, affine, grid)
-        return motion
+        return motion._replace(flow=settle_flow(motion.flow, self._rest, config.still_px, config.size))

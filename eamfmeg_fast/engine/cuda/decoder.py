@@ -17,6 +17,7 @@ from eamfmeg_fast.kernels.geometry import identity_grid
 from eamfmeg_fast.kernels.to_image import to_image
 from eamfmeg_fast.kernels.warp_occlude import warp_occlude
 from eamfmeg_fast.kernels.warp_occlude.reference import warp_cubic
+from eamfmeg_fast.network.stillness import visible_since_rest
 
 _EVEN = 8
 """Tensor cores want channels in eights: the head has three."""
@@ -144,7 +145,8 @@ class Decoder:
         moved = (motion.flow - small if centred else motion.flow).permute(0, 3, 1, 2)
         grid = F.interpolate(moved, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
         deformed = warp_cubic(maps.picture, grid + large if centred else grid, self.config.align_corners)
-        visible = F.interpolate(motion.occlusion[:, None], size=size, mode="bilinear", align_corners=False)
+        seen = visible_since_rest(motion.occlusion, maps.rest)
+        visible = F.interpolate(seen[:, None], size=size, mode="bilinear", align_corners=False)
         prediction = torch.sigmoid(logits.float())
         prediction = prediction + visible.permute(0, 2, 3, 1) * (deformed - prediction)
         return to_image(prediction if maps.grain is None else prediction + maps.grain)

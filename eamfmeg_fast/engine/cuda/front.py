@@ -13,9 +13,11 @@ from eamfmeg_fast.engine.folding import joined
 from eamfmeg_fast.engine.parameters import Parameters
 from eamfmeg_fast.kernels.antialias_down import antialias_down, gaussian_kernel
 from eamfmeg_fast.kernels.dense_motion import dense_motion
+from eamfmeg_fast.kernels.geometry import identity_grid
 from eamfmeg_fast.kernels.soft_argmax import soft_argmax
 from eamfmeg_fast.kernels.sparse_motion import sparse_motion
 from eamfmeg_fast.network import Keypoints
+from eamfmeg_fast.network.stillness import settle_flow
 
 
 class Motion(NamedTuple):
@@ -66,7 +68,8 @@ class MotionFinder:
 
     def __init__(self, parameters: Parameters, place: Place) -> None:
         self.config = config = parameters.config
-        name = "generator.dense_motion_network"
+        name, side = "generator.dense_motion_network", config.map_size
+        self._rest = identity_grid(side, side, config.pixel_grid, dtype=torch.float32, device=place.device)
         self._hourglass = Hourglass(parameters, f"{name}.hourglass", config.dense_motion, place)
         weight, bias = joined(parameters, f"{name}.mask", f"{name}.occlusion")
         self._heads = Convolution(weight, bias, padding=config.mask_kernel // 2, place=place)
@@ -79,4 +82,4 @@ class MotionFinder:
         )
         maps = settle(self._heads(self._hourglass(inputs)), self._heads.bias, relu=False)
         _, flow, occlusion = dense_motion(maps[..., :count], maps[..., count], affine, config.pixel_grid)
-        return Motion(flow, occlusion)
+        return Motion(settle_flow(flow, self._rest, config.still_px, config.size), occlusion)

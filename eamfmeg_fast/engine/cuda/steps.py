@@ -40,6 +40,10 @@ class Steps:
         picture = pictures.float() / 255
         features = self._encoder.encode(picture)
         base, grain = split_grain(to_nchw(picture)) if self.config.skip else (to_nchw(picture), None)
+        rest = None
+        if self.config.counts_from_rest:
+            own = moved_by(keypoints, None, keypoints, keypoints.kp, keypoints.kp.shape[0])
+            rest = self._motion.find(thumbnails, keypoints, *own).occlusion
         return TargetState(
             picture=base,
             thumbnail=to_nchw(thumbnails),
@@ -47,6 +51,7 @@ class Steps:
             edge_map=self._detector.edges(found),
             features=to_nchw(features.to(dtype)),
             grain=grain,
+            rest=rest,
             projections=self._encoder.project(features, dtype),
         )
 

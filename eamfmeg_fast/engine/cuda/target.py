@@ -22,7 +22,7 @@ class TargetMaps(NamedTuple):
     Attributes:
         thumbnail: `[N, h, w, 3]`. target_kp: `[N, K, 2]`. target_jacobian: `[N, K, 2, 2]`.
         features: `[N, h, w, C]` and query, key, value: `[N, h, w, .]`, in the decoder's type.
-        edge_map: `[N, h, w]`. picture, grain: `[N, H, W, 3]`, for presets that blend the picture in.
+        edge_map, rest: `[N, h, w]`. picture, grain: `[N, H, W, 3]`, for presets that blend the picture in.
     """
 
     thumbnail: Tensor
@@ -35,6 +35,7 @@ class TargetMaps(NamedTuple):
     value: Tensor | None = None
     picture: Tensor | None = None
     grain: Tensor | None = None
+    rest: Tensor | None = None
 
     @property
     def keypoints(self) -> Keypoints:
@@ -65,6 +66,7 @@ def maps_of(state: TargetState, skip: bool) -> TargetMaps:
         value,
         picture,
         grain,
+        state.rest,
     )
 
 

@@ -55,7 +55,7 @@ def test_it_draws_what_the_reference_draws(network: Network, backend: Backends, 
 def test_the_target_state_is_the_reference_s(network: Network, backend: Backends, pictures: Pictures) -> None:
     target = pictures(2)
     state, exact = backend(network).prepare(target), _exact(network).prepare(target)
-    for name in ("picture", "thumbnail", "features", "edge_map", "grain"):
+    for name in ("picture", "thumbnail", "features", "edge_map", "grain", "rest"):
         a, b = getattr(exact, name), getattr(state, name)
         assert (a is None) == (b is None), name
         if a is not None:
