@@ -19,7 +19,7 @@ SIZE = 256
 
 
 _DOUBT_PX, _DOUBT = 0.25, 0.2
-"""A sparse motion that is wrong by so many px, plus so much of the picture's mean motion, is right in one of e cases."""
+"""A sparse motion wrong by so many px, plus so much of the picture's mean motion, is right in one of e cases."""
 _SPREAD = 0.02
 
 
