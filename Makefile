@@ -10,7 +10,8 @@ BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth soak gpu clean
+.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth soak claims steadying \
+  faces gpu clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -59,6 +60,15 @@ rivals: $(VENV)/.bench  ## the engine against other runtimes, 15 minutes on a qu
 
 growth: $(VENV)/.installed  ## how a frame's cost grows with size, batch and targets; writes benchmarks/README.md
 	$(PY) benchmarks/growth.py
+
+claims: $(VENV)/.installed  ## try the published claims on four variants, 40 minutes on two cores; writes benchmarks/README.md
+	OMP_NUM_THREADS=1 $(PY) benchmarks/claims.py
+
+steadying: $(VENV)/.installed  ## what each step of the motion's post-processing does on lab clips
+	$(PY) benchmarks/steadying.py
+
+faces: $(VENV)/.installed  ## how many faces a second the lab draws
+	$(PY) benchmarks/lab_speed.py
 
 gpu:  ## what needs a CUDA device, with the system's Python; NOT RUN without one
 	GPU_PYTHON="$(GPU_PYTHON)" .ci/gpu
