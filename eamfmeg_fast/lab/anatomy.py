@@ -19,7 +19,7 @@ LANDMARKS: tuple[str, ...] = (
     "lower_lid_left", "lower_lid_right", "nose_wing_left", "nose_wing_right", "cheek_left", "cheek_right",
     "jaw_left", "jaw_right", "nose_bridge", "forehead",
 )  # fmt: skip
-"""Landmark names in order (left is image left); the first ten are the network's keypoints."""
+"""Landmark names in order (left is image left); the network's K keypoints are the first K."""
 
 
 def lid_curves(shape: Shape, side_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

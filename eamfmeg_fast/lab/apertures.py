@@ -13,6 +13,8 @@ from eamfmeg_fast.lab.identity import Shape
 Tensor = torch.Tensor
 
 LID_REACH = (0.12, 0.12)
+_HIGHEST = -0.1
+"""How far a lid can be lifted: less than the skin that gives way above it, which would fold."""
 LIP_REACH = (0.16, 0.28)
 _LID_FOLLOWS = 0.7
 """The upper lid follows the eyeball up and down by this part of the way."""
@@ -73,7 +75,7 @@ def opening(intensity: Tensor, gaze: Tensor | None = None) -> Opening:
     if gaze is not None:
         drop = drop + _LID_FOLLOWS * gaze[:, 1:]
     return Opening(
-        drop, aperture_change(sides, LID_RISE),
+        drop.clamp(min=_HIGHEST), aperture_change(sides, LID_RISE),
         aperture_change(both, LIP_GAP_UPPER), aperture_change(both, LIP_GAP_LOWER),
     )  # fmt: skip
 

@@ -20,7 +20,6 @@ SIZE = 256
 
 _DOUBT_PX, _DOUBT = 0.25, 0.2
 """A sparse motion wrong by so many px, plus so much of the picture's mean motion, is right in one of e cases."""
-_SPREAD = 0.02
 
 
 def pixels(normalised: Tensor) -> Tensor:
@@ -43,12 +42,21 @@ def edge_loss(edges: Sequence[Tensor], batch: Batch) -> Tensor:
     return (a + b) / 2
 
 
+def seen_landmarks(batch: Batch, count: int) -> Tensor:
+    """1 for landmarks inside both pictures, `[faces, count, 1]`: no detector can point outside, or follow what is."""
+    size = batch.first.shape[-1]
+    both = (batch.first_landmarks_px, batch.second_landmarks_px)
+    inside = [(landmarks(px, size, count).abs() < 1).all(-1, keepdim=True) for px in both]
+    return (inside[0] & inside[1]).to(batch.first.dtype)
+
+
 def landmark_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
     """Mean L1 distance of keypoints and landmarks, normalised units."""
     size, count = batch.first.shape[-1], first.kp.shape[1]
+    seen = seen_landmarks(batch, count)
     a = first.kp[: batch.faces] - landmarks(batch.first_landmarks_px, size, count)
     b = second.kp[: batch.faces] - landmarks(batch.second_landmarks_px, size, count)
-    return (a.abs().mean() + b.abs().mean()) / 2
+    return ((a.abs() + b.abs()) * seen).sum() / (4 * seen.sum()).clamp(min=1)
 
 
 def keypoint_motion_loss(first: Keypoints, second: Keypoints, batch: Batch) -> Tensor:
@@ -57,7 +65,7 @@ def keypoint_motion_loss(first: Keypoints, second: Keypoints, batch: Batch) -> T
     true = batch.second_landmarks_px[:, :count] - batch.first_landmarks_px[:, :count]
     true = true * (SIZE / size)
     got = pixels(second.kp - first.kp)[: batch.faces]
-    return _relative(got - true, true)
+    return _relative(got - true, true, seen_landmarks(batch, count))
 
 
 def flow_truth(batch: Batch, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -94,9 +102,10 @@ def motion_loss(motion: DenseMotion, true_px: Tensor, share: Tensor, items: slic
 def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tensor, faces: int) -> Tensor:
     """How much of the masks lies, in each cell, on sparse motions that are wrong there (negative log likelihood).
 
-    The masks share out the cells, so without it one that learned early to follow the head keeps every cell: the others
-    get no gradient where their share is nil, and eyes stay open. Where several sparse motions are right, any of them
-    may be chosen: asking for all would teach the forehead to follow a mouth that happens to be still.
+    The masks share out the cells, so without it one that learned early to follow the head keeps every cell, and eyes
+    stay open: a blended flow hardly gains from a small share of the right motion, its likelihood does. Where several
+    sparse motions are right, any of them may be chosen: asking for all would teach the forehead to follow a mouth that
+    happens to be still.
 
     Args:
         grids: the K + 1 sparse motions `[B, K + 1, h, w, 2]`. weight: of the cells, `[B, h, w]`.
@@ -105,31 +114,45 @@ def mask_loss(motion: DenseMotion, grids: Tensor, true_px: Tensor, weight: Tenso
     way = displacement_px(grids[:faces].flatten(0, 1), "centres", SIZE).view(batch, count, height, width, 2)
     error = (way - true_px[:faces, None]).norm(dim=-1).detach()
     length = true_px[:faces].norm(dim=-1).mean((1, 2))[:, None, None, None]
-    right = torch.exp(-error / (_DOUBT_PX + _DOUBT * length))
-    # A little of every mask everywhere: a nil share has a gradient too.
-    shares = (1 - _SPREAD) * motion.mask[:faces] + _SPREAD / count
+    chosen = motion.mask[:faces].clamp(min=1e-30).log()
+    cost = -torch.logsumexp(chosen - error / (_DOUBT_PX + _DOUBT * length), dim=1)
     weight = weight[:faces]
-    cost = -((shares * right).sum(1) + 1e-6).log()
     return ((cost * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
 
 
-def true_gradient(true_px: Tensor, at: Tensor) -> Tensor:
-    """Gradient of the true backward motion `[B, h, w, 2]` at points `[B, N, 2]`, `[B, N, 2, 2]`: d way / d (x, y)."""
+def true_gradient(true_px: Tensor, share: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of the true backward motion at points, and how well it is known there.
+
+    Where the truth is unknown its neighbours' counts: a lid's rim has none, and taken as 0 it would be a cliff.
+
+    Args:
+        true_px, share: as `flow_truth`. at: `[B, N, 2]`.
+
+    Returns:
+        d way / d (x, y), `[B, N, 2, 2]`, and the share of known cells around, `[B, N, 1]`.
+    """
     height, width = true_px.shape[1:3]
-    way = true_px.permute(0, 3, 1, 2) / (SIZE / 2)
-    way = F.avg_pool2d(F.pad(way, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    known = _blurred(share[:, None])
+    way = _blurred(true_px.permute(0, 3, 1, 2) * share[:, None]) / (known.clamp(min=1e-3) * (SIZE / 2))
     dx = F.pad(way[..., 2:] - way[..., :-2], (1, 1, 0, 0), mode="replicate") * (width / 4)
     dy = F.pad(way[..., 2:, :] - way[..., :-2, :], (0, 0, 1, 1), mode="replicate") * (height / 4)
-    gradient = torch.cat([dx, dy], dim=1)
-    sampled = F.grid_sample(gradient, at[:, :, None], align_corners=False, padding_mode="border")[..., 0]
-    return sampled.permute(0, 2, 1).unflatten(-1, (2, 2)).transpose(-1, -2)
+    # What is hardly known on one side of a cell has no slope there.
+    least = -F.max_pool2d(-known, 3, stride=1, padding=1)
+    maps = torch.cat([dx, dy, (least > 0.2).to(known.dtype)], dim=1)
+    sampled = F.grid_sample(maps, at[:, :, None], align_corners=False, padding_mode="border")[..., 0]
+    sampled = sampled.permute(0, 2, 1)
+    return sampled[..., :4].unflatten(-1, (2, 2)).transpose(-1, -2), sampled[..., 4:]
 
 
-def affine_loss(affine: Tensor, driving: Keypoints, true_px: Tensor, faces: int) -> Tensor:
+def _blurred(x: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+
+
+def affine_loss(affine: Tensor, driving: Keypoints, true_px: Tensor, share: Tensor, faces: int) -> Tensor:
     """Error of the keypoints' matrices (`affine_of`, `[B, K, 2, 3]`) against the gradient of the true motion there."""
-    true = true_gradient(true_px[:faces], driving.kp[:faces].detach())
+    true, known = true_gradient(true_px[:faces], share[:faces], driving.kp[:faces].detach())
     got = affine[:faces, ..., :2] - torch.eye(2, device=true.device)
-    return _relative((got - true).flatten(2), true.flatten(2), floor=0.02)
+    return _relative((got - true).flatten(2), true.flatten(2), known, floor=0.02)
 
 
 def occlusion_loss(motion: DenseMotion, share: Tensor, weight: Tensor | None = None) -> Tensor:

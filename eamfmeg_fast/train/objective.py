@@ -38,7 +38,9 @@ class Objective:
         with torch.set_grad_enabled(not frozen):
             edges, motion, out = self._front(batch, stage, seed, not frozen)
         if stage.parts != "front":
-            prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion)
+            with torch.set_grad_enabled(not frozen):
+                rest = self._rest(batch.first) if self.network.config.counts_from_rest else None
+            prediction = self._draw(batch.first, None if edges is None else edges.chunk(2)[0], motion, rest)
             out["reconstruction"] = self.weights.reconstruction * self.perceptual(prediction, losses.carried(batch))
         return out
 
@@ -50,27 +52,28 @@ class Objective:
         first, second = (Keypoints(*pair) for pair in zip(*(half.chunk(2) for half in found.keypoints), strict=True))
         edges = self.network.edges(found.features)
         thumbnail = thumbnails.chunk(2)[0]
-        true_px, share = losses.flow_truth(batch, *thumbnail.shape[2:])
-        told = taught(first, second, batch, true_px, stage.taught, seed) if stage.taught else (first, second)
+        truth = losses.flow_truth(batch, *thumbnail.shape[2:])
+        told = taught(first, second, batch, truth, stage.taught, seed) if stage.taught else (first, second)
         motion = self.network.motion(thumbnail, *told)
         if not learns:
             return edges, motion, {}
-        out = self._keypoints(batch, first, second, true_px)
-        out |= self._motion(batch, motion, true_px, share, stage.focus)
+        out = self._keypoints(batch, first, second, truth)
+        out |= self._motion(batch, motion, *truth, stage.focus)
         if edges is not None:
             out["edge"] = self.weights.edge * losses.edge_loss(edges.chunk(2), batch)
-        half = -(-len(thumbnail) // 2)
-        # Half of the batch: landmarks teach the same, and the third look at a picture is a quarter of a step.
-        out |= self._equivariance(thumbnails.chunk(2)[1][:half], Keypoints(*(x[:half] for x in second)), seed)
+        # Every other picture: landmarks teach much the same, and a third look at a picture is a quarter of a step.
+        out |= self._equivariance(thumbnails.chunk(2)[1][::2], Keypoints(*(x[::2] for x in second)), seed)
         return edges, motion, out
 
-    def _keypoints(self, batch: Batch, first: Keypoints, second: Keypoints, true_px: Tensor) -> dict[str, Tensor]:
+    def _keypoints(
+        self, batch: Batch, first: Keypoints, second: Keypoints, truth: tuple[Tensor, Tensor]
+    ) -> dict[str, Tensor]:
         weights = self.weights
         affine = affine_of(first.kp, first.jacobian, second.kp, second.jacobian)
         return {
             "landmark": weights.landmark * losses.landmark_loss(first, second, batch),
             "keypoint_motion": weights.keypoint_motion * losses.keypoint_motion_loss(first, second, batch),
-            "affine": weights.affine * losses.affine_loss(affine, second, true_px, batch.faces),
+            "affine": weights.affine * losses.affine_loss(affine, second, *truth, batch.faces),
         }
 
     def _motion(
@@ -101,10 +104,16 @@ class Objective:
             "equivariance_jacobian": weights.equivariance_jacobian * jacobian,
         }
 
-    def _draw(self, target: Tensor, edge_map: Tensor | None, motion: DenseMotion) -> Tensor:
+    def _rest(self, target: Tensor) -> Tensor:
+        """The occlusion of the unmoved targets, by which the blend is judged."""
+        thumbnail = self._thumbnails(target)
+        found = self.network.kp_detector.detect_small(thumbnail).keypoints
+        return self.network.motion(thumbnail, found, found).occlusion[:, 0]
+
+    def _draw(self, target: Tensor, edge_map: Tensor | None, motion: DenseMotion, rest: Tensor | None) -> Tensor:
         with _half(target.device):
             features = self.network.generator.encode(target)
-            drawn = self.network.render(target, features.float(), edge_map, motion)
+            drawn = self.network.render(target, features.float(), edge_map, motion, rest=rest)
         return drawn.prediction.float()
 
     def _thumbnails(self, pictures: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from eamfmeg_fast.errors import OptionError
 
 PARTS = {"front": ("front",), "decoder": ("decoder",), "all": ("front", "decoder")}
 """What learns, by `Stage.parts`."""
+_LATER = ("gain", "adapt_scale", "still_px")
+"""What only matters once a network is trained."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class Stage:
 
 
 FRONT = (
-    Stage(steps=2600, batch=8, size=128, parts="front", rate=2e-3, spots=6, focus=1.0, taught=0.7, things=False),
-    Stage(steps=1600, batch=8, size=128, parts="front", rate=1e-3, spots=6, focus=1.0, things=False),
+    Stage(steps=2600, batch=8, size=128, parts="front", rate=2e-3, spots=10, focus=1.0, taught=0.7, things=False),
+    Stage(steps=1600, batch=8, size=128, parts="front", rate=1e-3, spots=10, focus=1.0, things=False),
 )
 """Where motion is: pictures of half the size are enough, and the true keypoints let both halves of it learn at once."""
 
@@ -197,8 +199,9 @@ def check_options(options: TrainOptions) -> None:
 
 def recipe(options: TrainOptions, started_from: str | None = None) -> dict[str, Any]:
     """Everything that the result of a run depends on, as plain values; `started_from` is that file's content hash."""
+    network = {name: value for name, value in asdict(options.network).items() if name not in _LATER}
     return {
-        "network": asdict(options.network),
+        "network": network,
         "stages": [asdict(stage) for stage in options.stages],
         "seed": options.seed,
         "accumulate": options.accumulate,

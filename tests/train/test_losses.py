@@ -157,7 +157,7 @@ def test_affine_loss_is_zero_for_a_purely_affine_motion() -> None:
 
     def loss(matrix: torch.Tensor) -> torch.Tensor:
         affine = torch.cat([matrix.expand(1, 6, 2, 2) + torch.eye(2), torch.zeros(1, 6, 2, 1)], -1)
-        return losses.affine_loss(affine, driving, true_px, 1)
+        return losses.affine_loss(affine, driving, true_px, torch.ones(1, 64, 64), 1)
 
     # Distances are at least 1e-3 here, relative to a gradient of 0.23.
     assert loss(turn) < 0.01
@@ -174,7 +174,8 @@ def test_affine_loss_looks_where_the_keypoint_is() -> None:
     affine = torch.cat([stretch, torch.zeros(1, 2, 2, 1)], -1)
     left_right = torch.tensor([[[-0.5, 0.1], [0.5, 0.1]]])
     right, wrong = (
-        losses.affine_loss(affine, Keypoints(kp, stretch), way * 128, 1) for kp in (left_right, left_right.flip(1))
+        losses.affine_loss(affine, Keypoints(kp, stretch), way * 128, torch.ones(1, 64, 64), 1)
+        for kp in (left_right, left_right.flip(1))
     )
     assert right < 0.02 and wrong > 0.5
 
@@ -236,34 +237,70 @@ def test_focus_counts_what_moves_apart_from_the_rest() -> None:
     assert losses.focused(way, share, 2.0)[0, 2].abs().max() == 0
 
 
-@pytest.mark.parametrize("motion_px", [0.4, 6.0])
+@pytest.mark.parametrize("motion_px", [0.8, 6.0])
 def test_masks_are_asked_to_choose_what_is_right(motion_px: float) -> None:
-    """Cells of the left half move with keypoint 1, the others with nothing; the right choice costs nothing."""
+    """Cells of the left half move with keypoint 1, the others with nothing; any right choice costs nothing."""
     still = identity_grid(8, 8, "centres", dtype=torch.float32)
-    grids = still.expand(1, 3, 8, 8, 2).clone()
+    grids = still.expand(1, 4, 8, 8, 2).clone()
     grids[:, 1, ..., 1] += motion_px * 2 / losses.SIZE
     grids[:, 2, ..., 0] += 5 * motion_px * 2 / losses.SIZE
     left = torch.zeros(8, 8, dtype=torch.bool)
     left[:, :4] = True
     true = torch.where(left[None, :, :, None], motion_px * torch.tensor([0.0, 1.0]), torch.zeros(2))
-    mask = torch.stack([~left, left, torch.zeros_like(left)])[None].float()
+    nothing = torch.zeros_like(left)
     weight = torch.ones(1, 8, 8)
 
-    def cost(mask: torch.Tensor) -> float:
-        found = motion_of(still.expand(1, 8, 8, 2))._replace(mask=mask)
+    def cost(*mask: torch.Tensor) -> float:
+        found = motion_of(still.expand(1, 8, 8, 2))._replace(mask=torch.stack(mask)[None] * 0.96 + 0.01)
         return float(losses.mask_loss(found, grids, true, weight, faces=1))
 
-    assert cost(mask * 0.98 + 0.01) < 0.2
-    assert cost(mask.flip(-1) * 0.98 + 0.01) > 2
-    assert cost(torch.full_like(mask, 1 / 3)) > cost(mask * 0.98 + 0.01) + 0.3
+    right = cost(~left, left, nothing, nothing)
+    assert right < 0.1
+    assert abs(cost(nothing, left, nothing, ~left) - right) < 1e-3, "the fourth one is still as well"
+    assert cost(left, ~left, nothing, nothing) > right + 1
+    assert cost(~left, nothing, left, nothing) > right + 1
+    assert cost(left, left, left, left) > right + 0.2
 
 
-def test_a_mask_that_is_nil_still_learns() -> None:
-    """The gradient of a cell's logits is the mask minus the right choice, however small the mask is."""
+def test_a_small_share_of_the_right_motion_grows() -> None:
+    """A lid's own motion with a thousandth of the cell gets nearly all the gradient where the head's is 6 px wrong."""
     still = identity_grid(4, 4, "centres", dtype=torch.float32)
-    grids = torch.stack([still, still + 4 * 2 / losses.SIZE])[None]
-    logits = torch.tensor([12.0, -12.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4).clone().requires_grad_()
+    lid = still.clone()
+    lid[..., 1] += 6 * 2 / losses.SIZE
+    true = torch.zeros(1, 4, 4, 2)
+    true[:, :1, :, 1] = 6.0
+    logits = torch.tensor([7.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4).clone().requires_grad_()
     found = motion_of(still[None])._replace(mask=logits.softmax(1))
-    true = torch.full((1, 4, 4, 2), 4.0)
-    losses.mask_loss(found, grids, true, torch.ones(1, 4, 4), faces=1).backward()
-    assert logits.grad is not None and float(logits.grad[0, 1].sum()) < -0.9
+    losses.mask_loss(found, torch.stack([still, lid])[None], true, torch.ones(1, 4, 4), faces=1).backward()
+    assert logits.grad is not None
+    assert torch.allclose(logits.grad[0, 1, 0] * 16, torch.full((4,), -1.0), atol=0.1)
+    assert logits.grad[0, 1, 1:].abs().max() * 16 < 0.01
+
+
+def test_unknown_cells_are_no_cliffs() -> None:
+    """The picture stretches; a hole without truth beside a keypoint changes nothing, and in it nothing is known."""
+    still = identity_grid(64, 64, "centres", dtype=torch.float32)
+    way = (0.3 * still)[None] * 128
+    share = torch.ones(1, 64, 64)
+    share[:, 20:40, 30:34] = 0
+    at = torch.tensor([[[-0.18, 0.0], [0.0, 0.0], [0.6, 0.6]]])
+    gradient, known = losses.true_gradient(way * share[..., None], share, at)
+    assert known[0, :, 0].round(decimals=2).tolist() == [1.0, 0.0, 1.0]
+    whole = 0.3 * torch.eye(2).expand(2, 2, 2)
+    assert torch.allclose(gradient[0, ::2], whole, atol=0.06)
+
+
+def test_landmarks_outside_are_not_asked_for() -> None:
+    size = 64
+    inside, outside = [[20.0, 30.0], [40.0, 30.0]], [[20.0, 30.0], [40.0, 90.0]]
+    px = torch.tensor([inside, outside])
+    batch = batch_of(size, torch.zeros(2, size, size, 2), first_landmarks_px=px, second_landmarks_px=px + 2)
+    at = losses.landmarks(px, size, 2)
+    wrong = at.clone()
+    wrong[1, 1] = 0.0
+    eye = torch.eye(2).expand(2, 2, 2, 2)
+    first, second = Keypoints(wrong, eye), Keypoints(wrong + 2 * 2 / size, eye)
+    assert losses.landmark_loss(first, second, batch) < 1e-6
+    assert losses.keypoint_motion_loss(first, second, batch) < ALMOST
+    wrong[0, 0] += 0.1
+    assert losses.landmark_loss(first, second, batch) > 0.01
