@@ -124,8 +124,9 @@ def _recipe(card: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Seed {card['seed']}; {card['accumulate']} micro-batch(es) a step; {100 * card['picture_share']:g} % of each "
-        f"batch are things; pictures compared by {card['reconstruction']}. Weights of the losses: "
+        "`eamfmeg_fast/train/options.py` says what the columns mean. "
+        f"Seed {card['seed']}; micro-batches a step: {card['accumulate']}; {100 * card['picture_share']:g} % of a "
+        f"batch with things are things; pictures compared by {card['reconstruction']}. Weights of the losses: "
         + ", ".join(f"{name} {value:g}" for name, value in weights.items())
         + ".\n",
     ]
@@ -147,8 +148,10 @@ def _scores(info: WeightsInfo, scores: list[dict[str, Any]]) -> list[str]:
     lines = ["| | " + " | ".join(heads) + " | goal |", "|---|" + "---|" * (len(heads) + 1)]
     for name, figure in FIGURES.items():
         values = [mine[noise]["mean"].get(name) for noise in columns]
-        shown = [figure.show(float("nan") if value is None else value) for value in values]
-        lines.append(f"| {figure.words.strip()} | " + " | ".join(shown) + f" | {figure.goal} |")
+        if any(value is not None for value in values):
+            shown = [figure.show(float("nan") if value is None else value) for value in values]
+            words = figure.words.replace("  ", "... ", 1)
+            lines.append(f"| {words} | " + " | ".join(shown) + f" | {figure.goal} |")
     made = "; ".join(sorted({f"commit {mine[n]['commit']}, {mine[n]['plan']}, {mine[n]['machine']}" for n in columns}))
     return [*lines, "", f"Measured by `eamfmeg eval lab` ({made}).\n"]
 

@@ -50,12 +50,13 @@ def test_a_section_says_everything_of_the_card(info: WeightsInfo) -> None:
 
 
 def test_scores_are_the_latest_of_these_tensors(info: WeightsInfo) -> None:
-    rows = [_scores(True, error_share=0.9), _scores(True, error_share=0.31, psnr=None)]
+    rows = [_scores(True, error_share=0.9), _scores(True, error_share=0.31, motion_px=1.25)]
     rows += [_scores(False, error_share=0.25), _scores(False, content="d" * 64, error_share=0.77)]
     text = cards.section(info, rows)
     (line,) = [line for line in text.splitlines() if "share of the true motion" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")][1:] == ["31 %", "25 %", "25 % or less"]
-    assert "| whole picture | - | - |" in text and "77 %" not in text and "abc1234" in text
+    assert "| ... true motion there | 1.250 px | - |  |" in text
+    assert "whole picture" not in text and "77 %" not in text and "abc1234" in text
     assert "with camera noise, 32 people" in text
 
 

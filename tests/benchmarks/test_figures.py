@@ -83,13 +83,14 @@ def test_a_row_measures_what_is_left_of_the_movement(monkeypatch: pytest.MonkeyP
     plain = failures.draw_row(retargeter, gaze)
     assert np.array_equal(plain.pictures[0], target) and np.array_equal(plain.pictures[4], truth)
     assert plain.left > 0 and plain.left != pytest.approx(1.0)
-    for image, left in ((truth, 0.0), (target, 1.0)):
+    halfway = ((truth.astype(int) + target) // 2).astype(np.uint8)
+    for image, left in ((truth, 0.0), (target, 1.0), (halfway, 0.25)):
 
         def fixed(*given: object, image: np.ndarray = image, **more: object) -> object:
             return type("Drawn", (), {"image": image})()
 
         monkeypatch.setattr(retargeter.engine, "step", fixed)
-        assert failures.draw_row(retargeter, gaze).left == pytest.approx(left)
+        assert failures.draw_row(retargeter, gaze).left == pytest.approx(left, abs=0.01)
 
 
 def test_rows_that_no_longer_fail_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
