@@ -83,7 +83,7 @@ FAILURES = (
     Failure(
         "fringe",
         "brows rise (AU 1 + 2) under a fringe.",
-        "the brows rise too little, and no light falls on the skin that they uncover.",
+        "the brows rise too little, and the lids do not follow them.",
         (3, 5), (120, 27), "brows", units={1: 1.5, 2: 1.5},
     ),
     Failure(

@@ -16,7 +16,7 @@ from eamfmeg_fast.retargeter.result import Target
 
 _SIZE, _GAP, _HEAD, _SIDE = 256, 6, 34, 74
 _INK, _PAPER, _QUIET = (25, 25, 25), (250, 250, 250), (120, 120, 120)
-_COLUMNS = ("target", "driving", "keypoints", "predicted edge", "displacement", "occlusion", "result", "change x 4")
+_COLUMNS = ("target", "driving", "keypoints x 8", "predicted edge", "displacement", "occlusion", "result", "change x 4")
 _ARROW = 8
 
 
