@@ -10,7 +10,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f -name '*.[ch]*
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth soak claims steadying \
+.PHONY: help install demo test fast lint format types sanitize operators bench rivals growth figures soak claims steadying \
   faces gpu clean
 
 help:  ## print this list
@@ -57,6 +57,10 @@ soak: $(VENV)/.installed  ## 10,000 frames of `small`: memory must not grow
 
 rivals: $(VENV)/.bench  ## the engine against other runtimes, 15 minutes on a quiet machine; writes benchmarks/README.md
 	$(PY) benchmarks/engine.py
+
+figures: $(VENV)/.installed  ## the README's pictures and the model cards, drawn from the shipped weights
+	$(PY) benchmarks/figures.py
+	$(PY) benchmarks/cards.py
 
 growth: $(VENV)/.installed  ## how a frame's cost grows with size, batch and targets; writes benchmarks/README.md
 	$(PY) benchmarks/growth.py

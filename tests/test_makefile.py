@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = ("install", "demo", "test", "fast", "lint", "types", "bench", "rivals", "growth", "gpu", "clean")
+TARGETS = ("install", "demo", "test", "fast", "lint", "types", "bench", "rivals", "growth", "figures", "gpu", "clean")
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="NOT RUN: no make")
 

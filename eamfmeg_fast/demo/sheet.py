@@ -16,7 +16,7 @@ from eamfmeg_fast.retargeter.result import Target
 
 _SIZE, _GAP, _HEAD, _SIDE = 256, 6, 34, 74
 _INK, _PAPER, _QUIET = (25, 25, 25), (250, 250, 250), (120, 120, 120)
-_COLUMNS = ("target", "driving", "keypoints", "predicted edge", "displacement", "occlusion", "result", "change x 4")
+_COLUMNS = ("target", "driving", "keypoints x 8", "predicted edge", "displacement", "occlusion", "result", "change x 4")
 _ARROW = 8
 
 
@@ -30,25 +30,29 @@ class Phase:
     initial: Picture
 
 
-def contact_sheet(retargeter: Retargeter, target: Target, phases: list[Phase]) -> Image.Image:
-    """Draw the sheet: one row for each phase, one column for each stage."""
+def contact_sheet(retargeter: Retargeter, target: Target, phases: list[Phase], panel: int = _SIZE) -> Image.Image:
+    """Draw the sheet: one row for each phase, one column for each stage, panels of `panel` pixels on a side.
+
+    The first phase is at rest: "change" is what differs from it.
+    """
     traces = [retargeter.reference(target.picture, p.initial, p.driving) for p in phases]
     grid = retargeter.config.pixel_grid
     moved = [displacement_px(torch.from_numpy(trace["flow"][0]), grid, _SIZE).numpy() for trace in traces]
     largest = max(float(np.linalg.norm(m, axis=-1).max()) for m in moved)
     rest = _image(traces[0]["prediction"][0])
-    width = _SIDE + len(_COLUMNS) * (_SIZE + _GAP)
-    sheet = Image.new("RGB", (width, _HEAD + len(phases) * (_SIZE + _GAP)), _PAPER)
+    width = _SIDE + len(_COLUMNS) * (panel + _GAP)
+    sheet = Image.new("RGB", (width, _HEAD + len(phases) * (panel + _GAP)), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, name in enumerate(_COLUMNS):
-        pen.text((_SIDE + column * (_SIZE + _GAP), 8), name, _INK, ImageFont.load_default(17))
+        pen.text((_SIDE + column * (panel + _GAP), 8), name, _INK, ImageFont.load_default(17))
     for row, (phase, trace, way) in enumerate(zip(phases, traces, moved, strict=True)):
-        top = _HEAD + row * (_SIZE + _GAP)
+        top = _HEAD + row * (panel + _GAP)
         pen.text((8, top + 4), phase.name, _INK, ImageFont.load_default(17))
         pen.text((8, top + 28), f"frame {phase.index}", _QUIET, ImageFont.load_default(13))
         pen.text((8, top + 46), f"{np.linalg.norm(way, axis=-1).max():.1f} px", _QUIET, ImageFont.load_default(13))
-        for column, panel in enumerate(_panels(target, phase, trace, way, largest, rest)):
-            sheet.paste(Image.fromarray(panel), (_SIDE + column * (_SIZE + _GAP), top))
+        for column, picture in enumerate(_panels(target, phase, trace, way, largest, rest)):
+            shown = cv2.resize(picture, (panel, panel), interpolation=cv2.INTER_AREA)
+            sheet.paste(Image.fromarray(shown), (_SIDE + column * (panel + _GAP), top))
     return sheet
 
 

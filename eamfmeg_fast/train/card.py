@@ -16,8 +16,10 @@ from eamfmeg_fast.weights import WeightsInfo, save_network
 
 _LIMITS = (
     "Made for frontal faces that fill most of a 256x256 crop and for brief, small movements. It has never seen a real "
-    "face: expect it to miss movements under beards and glasses, of profiles, and of anything but brows, lids, nose "
-    "and mouth. New texture (an opening mouth, wrinkles) is guessed."
+    "face: only people of the lab, with blinks, glances, creases, glasses, beards, encoder loss and turns of the head "
+    "up to 15 degrees. What the target picture does not show is guessed: teeth behind lips that part, the iris of an "
+    "eye that opens, wrinkles. Gaze is followed roughly, if at all. Movements under beards, glasses and hair come out "
+    "weaker or are missed; movements far larger than a micro-expression are cut short. No profiles."
 )
 _INTENDED = (
     "Research on micro-expressions (labelled clips where real ones are rare) and animation, with pictures of people "
