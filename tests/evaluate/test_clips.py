@@ -20,7 +20,6 @@ from eamfmeg_fast.media import open_clip, open_writer, read_picture
 from eamfmeg_fast.network import build_network, fill_seeded
 from eamfmeg_fast.retargeter import Retargeter
 
-
 GAIN = 20.0
 
 
@@ -49,9 +48,7 @@ def _frames(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("smoothing", ["none", "causal", "centred"])
-def test_the_score_is_that_of_the_pictures(
-    retargeter: Retargeter, kit: Path, tmp_path: Path, smoothing: str
-) -> None:
+def test_the_score_is_that_of_the_pictures(retargeter: Retargeter, kit: Path, tmp_path: Path, smoothing: str) -> None:
     out = tmp_path / "out"
     score = score_pair(retargeter, kit / "driving", kit / "face.png", save=out, smoothing=smoothing)
     middle = [frame[:, 16:-16] for frame in _frames(kit / "driving")]
@@ -77,7 +74,9 @@ def test_an_output_that_is_not_square_is_cropped(retargeter: Retargeter, kit: Pa
         with open_writer(tmp_path / name, fps=5, size=(128 + 2 * sides, 128)) as writer:
             for frame in middle:
                 writer.write(np.pad(frame, ((0, 0), (sides, sides), (0, 0))))
-    found = [score_output(retargeter, kit / "driving", kit / "face.png", tmp_path / name) for name in ("square", "wide")]
+    found = [
+        score_output(retargeter, kit / "driving", kit / "face.png", tmp_path / name) for name in ("square", "wide")
+    ]
     assert found[0].fidelity.corr == pytest.approx(1) and found[1].fidelity == found[0].fidelity
     assert found[1].regions == found[0].regions
 

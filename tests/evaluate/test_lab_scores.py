@@ -36,7 +36,7 @@ CONFIG = replace(preset("small"), size=SIZE)
 class Oracle:
     """An engine that looks everything up in the clip; `share` of the true movement, times the gain, is performed.
 
-    Its keypoints are the number of the frame; `wander_px` at 256 is how far everything goes right and left of its place.
+    Its keypoints are the number of the frame; everything is drawn `wander_px` right or left of it.
     """
 
     plan = SimpleNamespace(backend="oracle", decoder="none", update="dense")
@@ -266,4 +266,3 @@ def test_every_figure_is_measured_on_an_untrained_network() -> None:
     assert not [name for name, value in found.to_dict().items() if not np.isfinite(value)]
     assert found.error_share > 0.5 and abs(found.edge_f) < 0.9 and found.jitter_px > 0
     assert found.jitter_processed_px != pytest.approx(found.jitter_px, rel=1e-3)
-
