@@ -2,15 +2,15 @@
 
 The claims: "AEP lowers the reconstruction loss" and "EIMHSA improves the equivariance loss". The variants have the
 geometry of `small` at 128 px. Those of one seed begin with the same weights, as far as they have the same parts, and
-see the same pictures in the same order; all parts are trained from nothing. Every finished run leaves a row in the
-state folder and is not run again; pictures are rendered once for a seed and kept there, too. With the default
+see the same pictures in the same order; all parts are trained from nothing, and nothing is processed afterwards
+that would hide what a network does. Every finished run leaves a row in the state folder and is not run again, unless
+its code has changed; pictures are rendered once for a seed and kept there, too. With the default
 `--steps` twelve runs take about 40 minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import multiprocessing
@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import claims_code
 import claims_table
 import torch
 from facts import commit, machine
@@ -49,7 +49,9 @@ _MOMENTUM, _CLIP, _RATE, _WARM = 0.02, 5.0, 2e-3, 30
 _PAIRS, _PEOPLE = 48, 3
 _PICTURE_SHARE = 0.125
 
-_PLAIN = replace(preset("small"), size=SIZE, edge=False, attention=None)
+_PLAIN = replace(
+    preset("small"), size=SIZE, edge=False, attention=None, still_px=0.0, relative_occlusion=False
+)  # fmt: skip
 VARIANTS: dict[str, NetworkConfig] = {
     "plain": _PLAIN,
     "aep": replace(_PLAIN, edge=True),
@@ -82,7 +84,7 @@ class Settings:
     @property
     def folder(self) -> str:
         """The name of its state."""
-        return _digest(json.dumps(asdict(self), sort_keys=True) + lab_version())
+        return claims_code.digest(json.dumps(asdict(self), sort_keys=True) + claims_code.version(claims_code.RUNS))
 
 
 class Kept:
@@ -199,13 +201,13 @@ def one_run(variant: str, seed: int, settings: Settings, state: Path) -> dict[st
     if path.exists():
         return dict(json.loads(path.read_text()))
     torch.set_num_threads(1)
-    begin = time.process_time()
+    made_by, begin = commit(), time.process_time()
     batches = Kept(state / _pictures(seed, settings), seed, settings)
     network, training = train(VARIANTS[variant], seed, settings, batches)
     trained = time.process_time() - begin
     retargeter = Retargeter(network, device="cpu", precision="fp32")
     figures = held_out_losses(network, settings.pairs) | summary(list(score_lab(retargeter, settings.people)))
-    row = {"variant": variant, "seed": seed, "commit": commit(), "cpu_s": trained, "training": training}
+    row = {"variant": variant, "seed": seed, "commit": made_by, "cpu_s": trained, "training": training}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(tidy(row | {"figures": figures})))
@@ -214,18 +216,7 @@ def one_run(variant: str, seed: int, settings: Settings, state: Path) -> dict[st
 
 
 def _pictures(seed: int, settings: Settings) -> str:
-    return f"pictures-{seed}-{settings.batch}-{lab_version()}"
-
-
-@cache
-def lab_version() -> str:
-    """A hash of the lab's sources: what another lab drew is no part of this experiment."""
-    files = sorted((ROOT / "eamfmeg_fast" / "lab").glob("*.py"))
-    return _digest("".join(path.read_text(encoding="utf8") for path in files))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"pictures-{seed}-{settings.batch}-{claims_code.version(claims_code.PICTURES)}"
 
 
 def _row_path(variant: str, seed: int, settings: Settings, state: Path) -> Path:
@@ -283,7 +274,7 @@ def main() -> None:
         rows.append(row)
         print(f"{row['variant']:12} seed {row['seed']}: {row['figures']}", flush=True)
     result = facts | {"rows": rows}
-    (options.out or claims_table.RESULTS).write_text(json.dumps(result, indent=1) + "\n")
+    (options.out or claims_table.results(options.losses)).write_text(json.dumps(result, indent=1) + "\n")
     print(claims_table.text(result))
     if options.out is None:
         claims_table.write(result)

@@ -1,4 +1,4 @@
-"""What benchmarks/results/claims.json says: intervals over seeds, verdicts, a table, a figure."""
+"""What benchmarks/results/claims*.json say: intervals over seeds, verdicts, a table, a figure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 from engine_table import between
 
 HERE = Path(__file__).parent
-RESULTS, FIGURE = HERE / "results" / "claims.json", HERE / "results" / "claims.svg"
+RESULTS = HERE / "results"
 README, FRONT_PAGE = HERE / "README.md", HERE.parent / "README.md"
-BEGIN, END = "<!-- made by benchmarks/claims.py -->", "<!-- end of claims -->"
+LOSSES = {"lab": "", "published": "-published"}
+"""The sets of losses that are trained with, and what their files and marks have behind their names."""
 NAMES = {
     "plain": "FOMM preset",
     "aep": "+ AEP",
@@ -71,6 +72,21 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+def results(losses: str) -> Path:
+    """Where the rows of a set of losses are kept."""
+    return RESULTS / f"claims{LOSSES[losses]}.json"
+
+
+def figure(losses: str) -> Path:
+    """Where they are drawn."""
+    return results(losses).with_suffix(".svg")
+
+
+def marks(losses: str) -> tuple[str, str]:
+    """What stands around their text in a README."""
+    return f"<!-- made by benchmarks/claims.py{LOSSES[losses]} -->", f"<!-- end of claims{LOSSES[losses]} -->"
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -153,12 +169,14 @@ def text(result: Result) -> str:
         "Means and 95 % intervals over seeds (Student's t); differences are paired by seed, in percent. These are "
         "short runs of a small network on made-up faces: they test the statements there and nowhere else."
     )
-    return f"![The claims](results/{FIGURE.name})\n\n{head}\n\n{verdicts(result)}\n\n{table(result)}"
+    return (
+        f"![The claims](results/{figure(settings['losses']).name})\n\n{head}\n\n{verdicts(result)}\n\n{table(result)}"
+    )
 
 
 def headline(result: Result) -> str:
     """What stands between the marks of the front page, where it has them."""
-    return f"![The claims](benchmarks/results/{FIGURE.name})\n\n{verdicts(result)}"
+    return f"![The claims](benchmarks/results/{figure(result['settings']['losses']).name})\n\n{verdicts(result)}"
 
 
 def plot(result: Result) -> str:
@@ -207,12 +225,15 @@ def _text(x: float, y: float, words: str, small: bool = False) -> str:
 
 def write(result: Result) -> None:
     """The figure, and the text in every README that has the marks."""
-    FIGURE.write_text(plot(result))
+    losses = result["settings"]["losses"]
+    begin, end = marks(losses)
+    figure(losses).write_text(plot(result))
     for path, made in ((README, text(result)), (FRONT_PAGE, headline(result))):
         page = path.read_text()
-        if BEGIN in page:
-            path.write_text(between(page, BEGIN, END, made))
+        if begin in page:
+            path.write_text(between(page, begin, end, made))
 
 
 if __name__ == "__main__":
-    write(json.loads(RESULTS.read_text()))
+    for kept in filter(Path.exists, map(results, LOSSES)):
+        write(json.loads(kept.read_text()))

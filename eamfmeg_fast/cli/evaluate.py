@@ -23,9 +23,11 @@ def lab(
     as_json: Json = False,
 ) -> None:
     """Held-out lab faces, each driven by its own clip and by another person's, against the truth."""
-    from eamfmeg_fast.evaluate import append_row, circumstances, lines, score_lab, summary
+    from eamfmeg_fast.evaluate import append_row, check_place, circumstances, lines, score_lab, summary
     from eamfmeg_fast.retargeter import Retargeter
 
+    if out is not None:
+        check_place(out)
     retargeter = Retargeter.from_pretrained(weights)
     when_and_where, scores = circumstances(), []
     with Bar("people", clips) as bar:

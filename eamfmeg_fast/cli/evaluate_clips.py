@@ -51,6 +51,7 @@ def clips(
 ) -> None:
     """Driving clips on targets, without a known truth: is the motion of the result that of the driving clip?"""
     from eamfmeg_fast.evaluate.clip_report import to_json, write_report
+    from eamfmeg_fast.media.safe_file import media_errors
     from eamfmeg_fast.retargeter import Retargeter
 
     pairs = _pairs(listed, driving or [], target or [], compare or [])
@@ -59,11 +60,12 @@ def clips(
     changed = grey != "none" or save_clips or any(value is not None for value in options.values())
     if changed and any(pair.output is not None for pair in pairs):
         raise OptionError("start, end, gain, grey or --clips for a clip that is there already", "clips drawn here")
-    retargeter = Retargeter.from_pretrained(weights, device=device, threads=threads)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        with media_errors(out, "written"):
+            out.mkdir(parents=True, exist_ok=True)
+    retargeter = Retargeter.from_pretrained(weights, device=device, threads=threads)
     call = {"crop": crop, "grey": grey, **options}
-    facts = {"weights": weights, "weights_sha256": retargeter.weights_sha256, **call}
+    facts = {"weights": weights, **_facts(retargeter), **call}
     results: list[PairResult] = []
     if not as_json:
         typer.echo(_head(pairs))
@@ -76,6 +78,18 @@ def clips(
     if as_json:
         print_json(to_json(results, facts))
     _close(results, pairs, as_json)
+
+
+def _facts(retargeter: Retargeter) -> dict[str, Any]:
+    """What drew the clips; what else made each of them is among its own `settings`."""
+    plan, config = retargeter.engine.plan, retargeter.config
+    return {
+        "weights_sha256": retargeter.weights_sha256,
+        "preset": config.preset,
+        "plan": f"{plan.backend}/{plan.decoder}",
+        "still_px": config.still_px,
+        "relative_occlusion": config.relative_occlusion,
+    }
 
 
 def _scored(retargeter: Retargeter, pairs: list[Pair], call: dict[str, Any]) -> Iterator[PairResult]:

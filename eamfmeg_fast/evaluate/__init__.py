@@ -3,7 +3,7 @@
 from eamfmeg_fast.evaluate.calibration import calibrate, measure_scales
 from eamfmeg_fast.evaluate.figures import FIGURES, Figure, lines
 from eamfmeg_fast.evaluate.lab import LabScore, score_clip, score_lab, score_person, summary
-from eamfmeg_fast.evaluate.record import append_row, circumstances
+from eamfmeg_fast.evaluate.record import append_row, check_place, circumstances
 
 __all__ = [
     "FIGURES",
@@ -11,6 +11,7 @@ __all__ = [
     "LabScore",
     "append_row",
     "calibrate",
+    "check_place",
     "circumstances",
     "lines",
     "measure_scales",

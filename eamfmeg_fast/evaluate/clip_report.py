@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,9 @@ def to_markdown(results: list[PairResult]) -> str:
 
 
 def figures_text(figures: dict[str, float]) -> list[str]:
-    """The figures of `COLUMNS` with as many digits as mean something."""
-    return [f"{figures[name]:.{_DIGITS.get(name, 2)}f}" for name in COLUMNS]
+    """The figures of `COLUMNS` with as many digits as mean something, "-" for what cannot be told."""
+    known = {name: figures[name] for name in COLUMNS if not math.isnan(figures[name])}
+    return [f"{known[name]:.{_DIGITS.get(name, 2)}f}" if name in known else "-" for name in COLUMNS]
 
 
 def write_report(out: Path, results: list[PairResult], facts: dict[str, Any]) -> None:

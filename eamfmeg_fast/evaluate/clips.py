@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from eamfmeg_fast.driving import DrivingOptions
+from eamfmeg_fast.driving import DrivingOptions, Shot
 from eamfmeg_fast.driving.pictures import ClipDriving
 from eamfmeg_fast.errors import InputError, OptionError
 from eamfmeg_fast.evaluate.fidelity import Fidelity, FidelityMeter
 from eamfmeg_fast.evaluate.flow_cells import SIDE, grey_thumbnail
 from eamfmeg_fast.evaluate.regions import RegionCurves, find_regions
 from eamfmeg_fast.evaluate.texture import TextureMeter
-from eamfmeg_fast.faces import Picture, cut, find_crop
+from eamfmeg_fast.faces import Crop, Picture, cut, find_crop
 from eamfmeg_fast.media import Frame, open_clip, read_picture
 from eamfmeg_fast.retargeter import Retargeter, Target
 
@@ -28,6 +29,8 @@ Moment = int | str | None
 GREY = ("none", "driving", "target")
 LANDMARK_PRESETS = ("small", "base")
 """Presets whose keypoints are the lab's landmarks, so that they have names."""
+_MOST_KEPT = 1024
+"""Frames that a driving clip is ever read ahead of the one that is drawn, and then some."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class ClipScore:
         driving, target: file names. output: of the clip that was scored; None where it was drawn here.
         frames: pairs that were compared.
         fidelity: see there. trace: share of the driver's own texture in the output, `TextureMeter.share`;
-            trace_floor: what chance gives.
+            NaN where the two look too alike to tell; trace_floor: what chance gives.
         regions: by part of the face, `RegionCurves.figures`; empty where the keypoints have no names.
+        settings: what made the pictures what they are, `Clip.describe`; empty where they were not drawn here.
         curves: `RegionCurves.curves`, or None.
     """
 
@@ -51,6 +55,7 @@ class ClipScore:
     trace: float
     trace_floor: float
     regions: dict[str, dict[str, float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     curves: Array | None = field(default=None, repr=False, compare=False)
 
     def figures(self) -> dict[str, float]:
@@ -60,7 +65,8 @@ class ClipScore:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, as plain values."""
         names = {"driving": self.driving, "target": self.target, "output": self.output, "frames": self.frames}
-        return names | self.figures() | {"trace_floor": self.trace_floor, "regions": self.regions}
+        rest = {"trace_floor": self.trace_floor, "regions": self.regions, "settings": self.settings}
+        return names | self.figures() | rest
 
 
 def score_pair(
@@ -94,7 +100,7 @@ def score_pair(
     meter = _PairMeter(retargeter, cut(picture, face.crop, SIDE))
 
     def take(frame: Any) -> None:
-        meter.step(watched.seen(), frame.image, frame.driving)
+        meter.step(watched.seen(frame.index), frame.image, frame.driving)
         if on_frame is not None:
             on_frame(frame)
 
@@ -103,7 +109,9 @@ def score_pair(
             take(frame)
     else:
         clip.save(save, lossless=True, overwrite=True, on_frame=take)
-    return meter.result(Path(driving).name, Path(target).name)
+    score = meter.result(Path(driving).name, Path(target).name)
+    made = {} if clip.report is None else clip.report.options
+    return replace(score, settings=made | {"relative_occlusion": retargeter.config.relative_occlusion})
 
 
 def _opened(retargeter: Retargeter, path: Path, crop: str, grey: bool) -> tuple[Picture, Target]:
@@ -127,7 +135,8 @@ def score_output(
     """Score a clip that some other system drew; the arguments are as `score_pair`'s.
 
     Args:
-        retargeter: finds the regions of the faces; nothing is drawn. output: the clip.
+        retargeter: finds the regions of the faces; nothing is drawn.
+        output: the clip; whole where it is square, else cropped as the driving clip is.
 
     Raises:
         MediaError, FaceError, InputError: an input that cannot be used.
@@ -135,18 +144,26 @@ def score_output(
     picture = read_picture(target)
     meter = _PairMeter(retargeter, cut(picture, find_crop(picture, crop), SIDE))
     with open_clip(driving) as one, open_clip(output) as other:
-        box = None
+        box = shown = None
         for first, second in zip(one, other):
             box = box or find_crop(first.image, crop, name=str(driving))
-            size = retargeter.config.size
-            meter.step(cut(first.image, box, SIDE), second.image, cut(first.image, box, size))
+            shown = shown or _output_crop(second.image, crop, str(output))
+            size, drawn = retargeter.config.size, second.image[shown.y :, shown.x :][: shown.height, : shown.width]
+            meter.step(cut(first.image, box, SIDE), drawn, cut(first.image, box, size))
             if on_frame is not None:
                 on_frame(second)
     return meter.result(Path(driving).name, Path(target).name, Path(output).name)
 
 
+def _output_crop(image: Picture, crop: str, name: str) -> Crop:
+    height, width = image.shape[:2]
+    return find_crop(image, "none" if height == width else crop, name=name)
+
+
 class WatchedDriving(ClipDriving):
-    """A driving clip that remembers its latest frame as it came, before the network's size is made of it.
+    """A driving clip that remembers its frames as they came, before the network's size is made of them.
+
+    A clip may be read well ahead of the frame that is drawn; frames are kept until one behind them is asked for.
 
     Args:
         path, options, size: as `ClipDriving`. grey: take the colours away.
@@ -154,7 +171,9 @@ class WatchedDriving(ClipDriving):
 
     def __init__(self, path: Path, options: DrivingOptions, size: int, grey: bool) -> None:
         super().__init__(path, options, size, None)
-        self._grey_only, self._latest = grey, np.zeros((0, 0, 3), np.uint8)
+        self._grey_only = grey
+        self._raw: Frame | None = None
+        self._kept: dict[int, Picture] = {}
 
     def frames(self, start: Moment, end: Moment) -> Generator[Frame, None, None]:
         """The frames of a span."""
@@ -162,14 +181,29 @@ class WatchedDriving(ClipDriving):
             for frame in frames:
                 if self._grey_only:
                     frame = replace(frame, image=_greyed(frame.image))
-                self._latest = frame.image
+                self._raw = frame
                 yield frame
 
-    def seen(self) -> Picture:
-        """The latest frame's crop, uint8 `[128, 128, 3]`."""
-        if self.crop is None:
-            raise InputError("no frame was read yet", "one")
-        return cut(self._latest, self.crop, SIDE)
+    def shots(self) -> Iterator[Shot]:
+        """The frames wanted, cropped."""
+        for shot in super().shots():
+            if self._raw is not None and self.crop is not None and self._raw.index == shot.index:
+                self._kept[shot.index] = cut(self._raw.image, self.crop, SIDE)
+            if len(self._kept) > _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            yield shot
+
+    def seen(self, index: int) -> Picture:
+        """The crop of frame `index`, uint8 `[128, 128, 3]`; frames before it are forgotten.
+
+        Raises:
+            InputError: it was not read yet, or is forgotten.
+        """
+        for past in [number for number in self._kept if number < index]:
+            del self._kept[past]
+        if index not in self._kept:
+            raise InputError(f"driving frame {index}, which is not at hand", "frames in the order of the clip")
+        return self._kept[index]
 
 
 class _PairMeter:
@@ -186,8 +220,7 @@ class _PairMeter:
         one, other = grey_thumbnail(driving), grey_thumbnail(output)
         if self._fidelity.frames == 0 and seen is not None and self._retargeter.config.preset in LANDMARK_PRESETS:
             size = self._retargeter.config.size
-            whole = find_crop(output, "none") if output.shape[:2] != (size, size) else None
-            shown = output if whole is None else cut(output, whole, size)
+            shown = cut(output, find_crop(output, "none"), size)
             self._curves = RegionCurves(find_regions(self._keypoints(seen)), find_regions(self._keypoints(shown)))
         self._fidelity.step(one, other)
         self._texture.step(one, other)
@@ -200,7 +233,7 @@ class _PairMeter:
         figures = {} if curves is None else curves.figures()
         return ClipScore(
             driving, target, output, self._fidelity.frames, fidelity, self._texture.share(), self._texture.floor(),
-            figures, None if curves is None else curves.curves(),
+            figures, curves=None if curves is None else curves.curves(),
         )  # fmt: skip
 
     def _keypoints(self, picture: Picture) -> Array:
@@ -209,9 +242,10 @@ class _PairMeter:
 
 
 def mean_figures(scores: list[ClipScore]) -> dict[str, float]:
-    """The mean of every figure over pairs; of `trace` the mean size, whatever its sign."""
+    """The mean of every figure over the pairs that have it; of `trace` the mean size, whatever its sign."""
     rows = [score.figures() | {"trace": abs(score.trace)} for score in scores]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    known = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
+    return {name: float(np.mean(values)) if values else math.nan for name, values in known.items()}
 
 
 def _greyed(picture: Picture) -> Picture:

@@ -46,8 +46,8 @@ FIGURES: dict[str, Figure] = {
     "cross_strength": Figure("other person: strength", "", "1"),
     "identity_ssim": Figure("other person: own texture (SSIM)", "", "1"),
     "identity_colour": Figure("other person: driver's colours", "%", "0 %"),
-    "jitter_px": Figure("jitter on a still clip", "px", "0.05 px or less"),
-    "jitter_processed_px": Figure("  after processing", "px", "0.05 px or less"),
+    "jitter_px": Figure("keypoint jitter on a still clip", "px", "0.05 px or less"),
+    "jitter_processed_px": Figure("  of what is drawn there", "px", "0.05 px or less"),
 }
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from eamfmeg_fast.engine import FrameResult
 from eamfmeg_fast.errors import OptionError
+from eamfmeg_fast.evaluate.as_file import drawn_as_file
 from eamfmeg_fast.evaluate.truth import (
     MOVING_PX,
     SIZE,
@@ -33,7 +34,6 @@ from eamfmeg_fast.retargeter import Retargeter
 FAST_FPS = 200
 """Of the clips in which the apex is looked for."""
 _FAST_S = 0.2
-_STRIDE, _NEAR = 4, 10
 _NAN = float("nan")
 
 
@@ -50,13 +50,14 @@ class LabScore:
         motion_px: length of the true displacement there, mean. error_share: the one by the other.
         still_error_px: of the flow where the truth moves less, in the same frames.
         intensity_corr, intensity_gain: correlation with and slope on the true intensity of how strongly the flow
-            performs the true movement, over a clip at `FAST_FPS`; apex_error_frames: between its strongest frame and
-            the true apex.
+            performs the true movement, over a clip at `FAST_FPS` drawn as a user's file is, with the default gain and
+            all other defaults; apex_error_frames: between its strongest frame and the true apex.
         edge_f: F-score of the edge head; edge_chance: the same against another person's edges.
         cross_likeness, cross_strength: another person driven by the clip, at the apex, against that person's own true
             movement with the same action units. identity_ssim: how much of that target's texture is in the result;
             identity_colour: 0 where the result has the target's colours, 1 where it has the driver's.
-        jitter_px: of the keypoints on a still, noisy clip, rms; jitter_processed_px: after the default processing.
+        jitter_px: of the keypoints on a still, noisy clip, rms; jitter_processed_px: of what the flow shows at their
+            places when that clip is drawn as a user's file is.
     """
 
     identity: int
@@ -145,17 +146,15 @@ def score_clip(retargeter: Retargeter, clip: LabClip) -> LabScore:
 
 
 def score_course(retargeter: Retargeter, clip: LabClip) -> dict[str, float]:
-    """How strongly the flow performs the movement of `clip` over time; every frame near the apex, every fourth one
-    elsewhere."""
-    total, apex = len(clip.frames), clip.apex
-    numbers = sorted({*range(0, total, _STRIDE), *range(max(0, apex - _NEAR), min(total, apex + _NEAR + 1))})
+    """How strongly the flow performs the movement of `clip` over time, drawn as a user's file is."""
     field, weight = _movement(clip, retargeter.config.map_size)
-    amount = clip.intensity.sum(1).numpy()
+    amount, apex, frames = clip.intensity.sum(1).numpy(), clip.apex, list(clip.frames.numpy())
     strength = [
         performance(_in_cells(retargeter, drawn), field, weight).strength
-        for _, drawn in _driven(retargeter, clip.frames.numpy(), numbers)
+        for drawn in drawn_as_file(retargeter, frames[0], frames, clip.fps)
     ]
-    found = course(strength, [float(amount[t] / max(float(amount[apex]), 1e-6)) for t in numbers], numbers, apex)
+    wanted = [float(amount[t] / max(float(amount[apex]), 1e-6)) for t in range(len(frames))]
+    found = course(strength, wanted, range(len(frames)), apex)
     return {
         "intensity_corr": found.correlation, "intensity_gain": found.gain, "apex_error_frames": found.apex_error_frames,
     }  # fmt: skip
@@ -194,14 +193,13 @@ def score_cross(retargeter: Retargeter, clip: LabClip, other: LabClip) -> dict[s
 
 
 def score_jitter(retargeter: Retargeter, still: LabClip) -> dict[str, float]:
-    """How far keypoints wander on a clip in which nothing moves."""
+    """How far keypoints wander on a clip in which nothing moves, and how far what is drawn at their places does."""
     frames = list(still.frames.numpy())
-    raw = [retargeter.engine.detect(frame).kp for frame in frames]
-    drawn = [frame.keypoints.kp for frame in retargeter(frames[0], frames, crop="none", fps=still.fps)]
-    return {
-        name: jitter_px(torch.cat([kp.cpu() for kp in found]).numpy())
-        for name, found in (("jitter_px", raw), ("jitter_processed_px", drawn))
-    }
+    kp = torch.cat([retargeter.engine.detect(frame).kp.float().cpu() for frame in frames])
+    places = kp[:1, None]
+    drawn = drawn_as_file(retargeter, frames[0], frames, still.fps)
+    moved = torch.cat([_sampled(retargeter, result, places) for result in drawn])
+    return {"jitter_px": jitter_px(kp.numpy()), "jitter_processed_px": jitter_px(moved.numpy() / (SIZE / 2))}
 
 
 def summary(
@@ -244,6 +242,14 @@ def _edges(clip: LabClip, t: int, cells: int) -> Array:
 
 def _displacement(retargeter: Retargeter, drawn: FrameResult) -> torch.Tensor:
     return displacement_px(drawn.flow, retargeter.config.pixel_grid, SIZE).float().cpu()
+
+
+def _sampled(retargeter: Retargeter, drawn: FrameResult, places: torch.Tensor) -> torch.Tensor:
+    """The displacement, px, at `places` `[1, 1, K, 2]`: `[1, K, 2]`."""
+    corners = retargeter.config.pixel_grid == "corners"
+    field = _displacement(retargeter, drawn).permute(0, 3, 1, 2)
+    found = F.grid_sample(field, places, padding_mode="border", align_corners=corners)
+    return found[:, :, 0].transpose(1, 2)
 
 
 def _in_cells(retargeter: Retargeter, drawn: FrameResult) -> Array:

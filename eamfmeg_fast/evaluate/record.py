@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import eamfmeg_fast
+from eamfmeg_fast.media.safe_file import media_errors, require_regular
 
 
 def commit() -> str:
@@ -42,10 +43,30 @@ def circumstances() -> dict[str, str]:
     return {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine_class()}
 
 
+def check_place(path: Path) -> None:
+    """Refuse before any work a file of rows that could not be written after it; folders on the way are made.
+
+    Raises:
+        MediaError: no row can be added there.
+    """
+    with media_errors(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.exists()
+        if old:
+            require_regular(path.stat().st_mode, path)
+        path.open("a").close()
+        if not old:
+            path.unlink()
+
+
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add `row` to a file of JSON lines; numbers that are none are null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf8") as file:
+    """Add `row` to a file of JSON lines; numbers that are none are null.
+
+    Raises:
+        MediaError: that is not possible.
+    """
+    check_place(path)
+    with media_errors(path, "written"), path.open("a", encoding="utf8") as file:
         file.write(json.dumps(tidy(row)) + "\n")
 
 

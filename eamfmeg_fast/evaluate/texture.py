@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -17,6 +18,9 @@ _MARGIN_PX = 4
 _TINY = 1e-6
 _SHIFTS_PX = ((0, 0), (8, 0), (-8, 0), (0, 8), (0, -8))
 _TERMS = 5
+_LEAST_OWN = 0.3
+_FLAT = 1e-3
+"""Energy of a texture, grey levels squared per pixel, that is none but rounding."""
 
 
 class TextureMeter:
@@ -26,7 +30,8 @@ class TextureMeter:
     residual, is explained by least squares over all frames and pixels as a sum of pictures: the driving frame without
     its coarse part (finer than about 4 px of 128), and what an honest result may get wrong: the warped target too
     sharp or too soft (its fine and its middle band), and a little out of place (its two slopes). The weight of the
-    driving frame is the figure. Faces are alike, so it is never quite 0; `floor` tells what chance gives.
+    driving frame is the figure. Faces are alike, so it is never quite 0; `floor` tells what chance gives. Of a driver
+    who looks like the target nothing can be told: the figure needs texture that is the driver's own.
 
     Args:
         target: grey, uint8 `[128, 128]`.
@@ -57,12 +62,23 @@ class TextureMeter:
         self.frames += 1
 
     def share(self) -> float:
-        """The weight of the driver's texture in the output.
+        """The weight of the driver's texture in the output; NaN where too little of that texture is the driver's own.
 
         Raises:
             InputError: no frame came.
         """
-        return float(self._weights()[0])
+        return float(self._weights()[0]) if self.own() >= _LEAST_OWN else math.nan
+
+    def own(self) -> float:
+        """What part of the energy of the driver's texture the warped target's cannot explain: 0 when they are one, or
+        there is none.
+
+        Raises:
+            InputError: no frame came.
+        """
+        gram = self._steady()[0]
+        energy, explained = self._gram[0, 0, 0], gram[0, 1:] @ np.linalg.solve(gram[1:, 1:], gram[1:, 0])
+        return float(max(0.0, 1 - explained / energy)) if energy > _FLAT * self.frames * SIDE**2 else 0.0
 
     def floor(self) -> float:
         """The rms weight of the driver's texture where it cannot be: shifted by 8 px of 128.
@@ -73,11 +89,16 @@ class TextureMeter:
         return float(np.sqrt((self._weights()[1:] ** 2).mean()))
 
     def _weights(self) -> Array:
+        weights: Array = np.linalg.solve(self._steady(), self._pull[..., None])[:, 0, 0]
+        return weights
+
+    def _steady(self) -> Array:
+        """The Gram matrices, solvable whatever came."""
         if not self.frames:
             raise InputError("no frames", "at least one", "Score a longer clip.")
-        steady = _TINY * np.trace(self._gram, axis1=1, axis2=2)[:, None, None] * np.eye(_TERMS)
-        weights: Array = np.linalg.solve(self._gram + steady, self._pull[..., None])[:, 0, 0]
-        return weights
+        least = np.maximum(_TINY * np.trace(self._gram, axis1=1, axis2=2), _TINY)
+        steady: Array = self._gram + least[:, None, None] * np.eye(_TERMS)
+        return steady
 
 
 def _excuses(warped: Array) -> list[Array]:

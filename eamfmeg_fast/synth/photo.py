@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from eamfmeg_fast.provenance import Mark, sha256_of
 from eamfmeg_fast.synth.options import SynthOptions
 
 _NEEDED = LANDMARKS[:10]
+_FARTHEST_PX = 1e6
+"""More pixels than any picture has on a side; whole numbers in JSON may be too large for a float."""
 Place = tuple[float, float]
 
 
@@ -84,7 +85,7 @@ def _given(landmarks: Mapping[str, Place] | str | Path | None) -> dict[str, Plac
     """Landmarks of the options, in pixels of the whole photo.
 
     Raises:
-        OptionError: an unknown name, or no pair of finite numbers.
+        OptionError: an unknown name, or no pair of numbers that can be a place.
     """
     if landmarks is None:
         return {}
@@ -92,10 +93,17 @@ def _given(landmarks: Mapping[str, Place] | str | Path | None) -> dict[str, Plac
     for name, place in table.items():
         if name not in LANDMARKS:
             raise OptionError(f"landmark {str(name)[:40]!r}", f"one of: {', '.join(LANDMARKS)}", "Check the spelling.")
-        numbers = isinstance(place, list | tuple) and len(place) == 2
-        if not numbers or not all(type(v) in (int, float) and math.isfinite(v) for v in place):
-            raise OptionError(f"landmark {name} at {str(place)[:40]}", "[x, y] in pixels of the photo")
+        pair = isinstance(place, list | tuple) and len(place) == 2
+        if not pair or not all(type(v) in (int, float) and abs(v) <= _FARTHEST_PX for v in place):
+            raise OptionError(f"landmark {name} at {_words(place)}", "[x, y] in pixels of the photo")
     return {name: (float(place[0]), float(place[1])) for name, place in table.items()}
+
+
+def _words(place: Any) -> str:
+    try:
+        return repr(place)[:40]
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of far too many digits"
 
 
 def _into(crop: Crop, size: int, place: Place) -> Place:

@@ -78,7 +78,7 @@ def _write_clip(folder: Path, options: SynthOptions, number: int, photo: Photo |
         clip = lab_clip(seeds[subject], action_units=units, size=options.size, fps=fps, seed=seed)
         who: int | str = clip.identity
     else:
-        clip, who = photo.clip(units, options, fps, seed), photo.path.name
+        clip, who = photo.clip(units, options, fps, seed), shown(photo.path.name)
     names = f"sub{subject + 1:02d}", f"EP{take + 1:02d}_{number + 1:02d}f"
     path = folder / "clips" / names[0] / (names[1] + ("" if options.layout == "frames" else f".{options.layout}"))
     row = _row(clip, who, names, emotion, seed) | {"path": path.relative_to(folder).as_posix()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import claims
+import claims_code
 import claims_table as table
 import pytest
 import torch
@@ -18,16 +19,19 @@ from eamfmeg_fast.network import build_network
 SMALL = claims.Settings(steps=2, batch=2, pairs=2, people=1)
 
 
-def test_the_readme_shows_the_claims(root: Path) -> None:
+@pytest.mark.parametrize("losses", table.LOSSES)
+def test_the_readme_shows_the_claims(root: Path, losses: str) -> None:
+    begin, end = table.marks(losses)
     page = (root / "benchmarks/README.md").read_text()
-    made = page.split(table.BEGIN)[1].split(table.END)[0].strip()
-    path = root / "benchmarks/results/claims.json"
+    made = page.split(begin)[1].split(end)[0].strip()
+    path = table.results(losses)
     result = json.loads(path.read_text()) if path.exists() else None
+    assert result is None or result["settings"]["losses"] == losses
     assert made == ("" if result is None else table.text(result))
     front = (root / "README.md").read_text()
-    if table.BEGIN in front:
-        assert front.split(table.BEGIN)[1].split(table.END)[0].strip() == table.headline(result)
-    assert not path.exists() or (root / "benchmarks/results/claims.svg").read_text() == table.plot(result)
+    if begin in front:
+        assert front.split(begin)[1].split(end)[0].strip() == table.headline(result)
+    assert result is None or table.figure(losses).read_text() == table.plot(result)
 
 
 def test_variants_differ_in_what_they_are_named_for_and_in_nothing_else() -> None:
@@ -36,6 +40,8 @@ def test_variants_differ_in_what_they_are_named_for_and_in_nothing_else() -> Non
     assert not plain.edge and plain.attention is None and plain.map_size == 32
     for config in claims.VARIANTS.values():
         assert replace(config, edge=False, attention=None) == plain
+        # Networks are compared, not what is done to their flow and their blend afterwards.
+        assert config.still_px == 0 and not config.relative_occlusion
 
 
 def test_shared_parts_begin_alike() -> None:
@@ -81,6 +87,51 @@ def test_a_run_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(claims.all_runs(3, SMALL, tmp_path, minutes=-1, processes=1)) == rows and len(asked) == 8
     list(claims.all_runs(1, replace(SMALL, steps=3), tmp_path, processes=1))
     assert len(asked) == 12
+
+
+def test_a_row_names_the_code_that_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever commits while a run goes on does not change what it was made by."""
+    now = ["before"]
+
+    def train(config: Any, *rest: Any) -> tuple[Any, dict[str, float]]:
+        now[0] = "after"
+        return build_network(config), {}
+
+    monkeypatch.setattr(claims, "train", train)
+    monkeypatch.setattr(claims, "commit", lambda: now[0])
+    monkeypatch.setattr(claims, "held_out_losses", lambda network, pairs: {})
+    monkeypatch.setattr(claims, "score_lab", lambda retargeter, people: [])
+    monkeypatch.setattr(claims, "summary", lambda scores: {})
+    assert claims.one_run("plain", 1, SMALL, tmp_path)["commit"] == "before"
+
+
+def test_other_code_is_another_state(root: Path, tmp_path: Path) -> None:
+    """Every source that a row depends on is in the key, and only what draws them in that of the pictures."""
+    for path in {path for pattern in claims_code.RUNS for path in root.glob(pattern)}:
+        copied = tmp_path / path.relative_to(root)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(path.read_bytes())
+    keys = [claims_code.RUNS, claims_code.PICTURES]
+
+    def found() -> list[str]:
+        claims_code.version.cache_clear()
+        return [claims_code.version(patterns, tmp_path) for patterns in keys]
+
+    before = found()
+    assert before == [claims_code.version(patterns) for patterns in keys]
+    package = tmp_path / "eamfmeg_fast"
+    for path, both in (
+        (package / "network/stillness.py", False), (package / "train/losses.py", False),
+        (package / "train/objective.py", False), (package / "evaluate/lab.py", False),
+        (package / "config.py", False), (package / "train/feed.py", True), (package / "lab/motion.py", True),
+    ):  # fmt: skip
+        kept = path.read_text()
+        path.write_text(kept + "\n")
+        assert [a != b for a, b in zip(before, found(), strict=True)] == [True, both], path
+        path.write_text(kept)
+    assert found() == before
+    with pytest.raises(ValueError, match="names no file"):
+        claims_code.version(("nothing/*.py",), tmp_path)
 
 
 @pytest.mark.slow
@@ -159,13 +210,25 @@ def test_the_text_and_the_figure_say_what_is_missing() -> None:
     assert "runs are in" not in table.text(full)
 
 
-def test_the_marks_are_filled_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page, front, figure = (tmp_path / name for name in ("bench.md", "front.md", "claims.svg"))
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+@pytest.mark.parametrize("losses", table.LOSSES)
+def test_the_marks_are_filled_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: str) -> None:
+    page, front = tmp_path / "bench.md", tmp_path / "front.md"
+    lines = {name: "\n".join([table.marks(name)[0], "old", table.marks(name)[1]]) for name in table.LOSSES}
+    page.write_text("before\n" + "\n".join(lines.values()) + "\nafter\n")
     front.write_text("no marks\n")
-    for name, path in (("README", page), ("FRONT_PAGE", front), ("FIGURE", figure)):
+    for name, path in (("README", page), ("FRONT_PAGE", front), ("RESULTS", tmp_path)):
         monkeypatch.setattr(table, name, path)
     result = rows(plain=[1.0, 2.0], aep=[0.9, 1.9])
+    result["settings"]["losses"] = losses
     table.write(result)
-    assert page.read_text() == f"before\n{table.BEGIN}\n{table.text(result)}\n{table.END}\nafter\n"
-    assert front.read_text() == "no marks\n" and figure.read_text() == table.plot(result)
+    begin, end = table.marks(losses)
+    lines[losses] = f"{begin}\n{table.text(result)}\n{end}"
+    assert page.read_text() == "before\n" + "\n".join(lines.values()) + "\nafter\n"
+    assert front.read_text() == "no marks\n" and table.figure(losses).read_text() == table.plot(result)
+    assert [path.name for path in tmp_path.glob("*.svg")] == [f"claims{table.LOSSES[losses]}.svg"]
+    assert f"results/claims{table.LOSSES[losses]}.svg" in table.text(result)
+
+
+def test_every_set_of_losses_has_a_place() -> None:
+    assert set(table.LOSSES) == set(claims.LOSSES)
+    assert len({table.results(losses) for losses in table.LOSSES}) == len(table.LOSSES)

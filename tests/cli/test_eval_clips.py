@@ -29,6 +29,10 @@ def test_many_pairs_with_one_that_fails(eamfmeg: Eamfmeg, kit: Path, quick: list
     ]  # fmt: skip
     assert verify(out / "face__clip.mp4").ok
     kept = json.loads((out / "scores.json").read_text())
+    assert kept["preset"] == "small" and "/" in kept["plan"] and len(kept["weights_sha256"]) == 64
+    made = kept["pairs"][1]["settings"]
+    assert made["smoothing"] in ("none", "centred") and made["reference_frame"] == 0 and made["gain"] == 1.0
+    assert made["still_px"] == kept["still_px"] > 0 and made["relative_occlusion"] and kept["relative_occlusion"]
     assert kept["failed"] == 1 and kept["crop"] == "auto" and f"{kept['mean']['corr']:.2f}" == mean.split()[-7]
 
 
@@ -56,6 +60,7 @@ def test_a_list_and_a_clip_that_is_there_already(eamfmeg: Eamfmeg, kit: Path, qu
         (["--driving", "{kit}/clip", "--out", "{out}"], "same file names"),
         (["--compare", "a.mp4", "--compare", "b.mp4"], "2 clips to compare"),
         (["--out", "{kit}/face.png"], "in the way"),
+        (["--out", "{kit}/face.png/new"], "cannot be written"),
         (["pairs.csv"], "a list and single clips"),
     ],
 )

@@ -20,19 +20,22 @@ from eamfmeg_fast.media import open_clip, open_writer, read_picture
 from eamfmeg_fast.network import build_network, fill_seeded
 from eamfmeg_fast.retargeter import Retargeter
 
+GAIN = 20.0
+
 
 @pytest.fixture(scope="module")
 def retargeter() -> Retargeter:
-    return Retargeter(fill_seeded(build_network("small")), device="cpu")
+    """Of seeded weights, but one whose pictures really move."""
+    return Retargeter(fill_seeded(build_network("small")), device="cpu", gain=GAIN, still_px=0)
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory, made_up: SimpleNamespace) -> Path:
-    """driving/ (wider than high, coloured, 160x128) and face.png."""
+    """driving/ (wider than high, coloured, 160x128, longer than two look-aheads of the smoothing) and face.png."""
     folder = tmp_path_factory.mktemp("pairs")
     tint = np.array([1.0, 0.8, 0.6])
-    with open_writer(folder / "driving", fps=50, size=(160, 128)) as writer:
-        for frame in made_up.clip()[:10:3]:
+    with open_writer(folder / "driving", fps=5, size=(160, 128)) as writer:
+        for frame in made_up.clip():
             wide = np.pad(frame, ((0, 0), (16, 16), (0, 0)), mode="edge")
             writer.write((wide * tint).astype(np.uint8))
     Image.fromarray((made_up.clip(seed=2)[0] * tint).astype(np.uint8)).save(folder / "face.png")
@@ -44,17 +47,38 @@ def _frames(path: Path) -> list[np.ndarray]:
         return [frame.image for frame in clip]
 
 
-def test_the_score_is_that_of_the_pictures(retargeter: Retargeter, kit: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", ["none", "causal", "centred"])
+def test_the_score_is_that_of_the_pictures(retargeter: Retargeter, kit: Path, tmp_path: Path, smoothing: str) -> None:
     out = tmp_path / "out"
-    score = score_pair(retargeter, kit / "driving", kit / "face.png", save=out)
+    score = score_pair(retargeter, kit / "driving", kit / "face.png", save=out, smoothing=smoothing)
     middle = [frame[:, 16:-16] for frame in _frames(kit / "driving")]
-    assert score.fidelity == motion_fidelity(middle, _frames(out), read_picture(kit / "face.png"))
-    assert score.frames == 4 and score.driving == "driving" and score.output is None
+    found = motion_fidelity(middle, _frames(out), read_picture(kit / "face.png"))
+    assert score.fidelity == found and abs(found.corr) > 0.05 and found.flicker > 0.1
+    late = motion_fidelity(middle[1:], _frames(out), read_picture(kit / "face.png"))
+    assert abs(late.corr - found.corr) > 1e-3, "a shift must show"
+    assert score.frames == 12 and score.driving == "driving" and score.output is None
     assert set(score.regions) == {"brows", "eyes", "nose", "mouth", "rest"}
-    assert score.curves is not None and score.curves.shape == (2, 5, 2, 4)
+    assert score.curves is not None and score.curves.shape == (2, 5, 2, 12)
+    assert score.settings["smoothing"] == smoothing and score.settings["gain"] == GAIN
+    assert score.settings["still_px"] == 0 and score.settings["relative_occlusion"]
+    assert score.settings["reference_frame"] == 0 and score.to_dict()["settings"] == score.settings
     again = score_output(retargeter, kit / "driving", kit / "face.png", out)
-    assert again.figures() == pytest.approx(score.figures()) and again.output == "out"
+    assert again.figures() == pytest.approx(score.figures()) and again.output == "out" and again.settings == {}
     assert again.regions["mouth"] == pytest.approx(score.regions["mouth"], abs=1e-4)
+
+
+def test_an_output_that_is_not_square_is_cropped(retargeter: Retargeter, kit: Path, tmp_path: Path) -> None:
+    """Only its middle is compared, as of the driving clip; what is beside it does not count."""
+    middle = [frame[:, 16:-16] for frame in _frames(kit / "driving")]
+    for name, sides in (("square", 0), ("wide", 30)):
+        with open_writer(tmp_path / name, fps=5, size=(128 + 2 * sides, 128)) as writer:
+            for frame in middle:
+                writer.write(np.pad(frame, ((0, 0), (sides, sides), (0, 0))))
+    found = [
+        score_output(retargeter, kit / "driving", kit / "face.png", tmp_path / name) for name in ("square", "wide")
+    ]
+    assert found[0].fidelity.corr == pytest.approx(1) and found[1].fidelity == found[0].fidelity
+    assert found[1].regions == found[0].regions
 
 
 def test_nothing_is_kept_without_a_place(retargeter: Retargeter, kit: Path) -> None:
@@ -69,7 +93,8 @@ def test_nothing_is_kept_without_a_place(retargeter: Retargeter, kit: Path) -> N
 
 def test_grey_takes_the_colours_of_one_of_the_two(retargeter: Retargeter, kit: Path, tmp_path: Path) -> None:
     def drawn(grey: str) -> np.ndarray:
-        score_pair(retargeter, kit / "driving", kit / "face.png", grey=grey, end=3, save=tmp_path / grey)
+        asked = {"grey": grey, "end": 3, "smoothing": "none", "save": tmp_path / grey}
+        score_pair(retargeter, kit / "driving", kit / "face.png", **asked)
         return _frames(tmp_path / grey)[0].astype(int)
 
     both, clip, face = drawn("none"), drawn("driving"), drawn("target")
@@ -80,16 +105,29 @@ def test_grey_takes_the_colours_of_one_of_the_two(retargeter: Retargeter, kit: P
 
 
 def test_a_watched_clip_tells_what_it_showed(kit: Path) -> None:
+    raw = [frame[:, 16:-16] for frame in _frames(kit / "driving")]
     for grey in (False, True):
         clip = WatchedDriving(kit / "driving", DrivingOptions(crop="none"), 256, grey)
         with pytest.raises(InputError):
-            clip.seen()
-        for shot, raw in zip(clip.shots(), _frames(kit / "driving"), strict=True):
-            colourless = (clip.seen()[..., :1] == clip.seen()).all()
-            assert colourless == grey and clip.crop == Crop(16, 0, 128, 128)
+            clip.seen(0)
+        shots = list(clip.shots())  # all of it is read before the first frame is asked for
+        assert clip.crop == Crop(16, 0, 128, 128) and len(shots) == len(raw) == 12
+        for shot in shots:
+            seen = clip.seen(shot.index)
+            assert (seen[..., :1] == seen).all() == grey
             assert shot.image is not None and (shot.image[..., :1] == shot.image).all() == grey
-            if not grey:
-                assert (clip.seen() == raw[:, 16:-16]).all()
+            assert grey or (seen == raw[shot.index]).all()
+        with pytest.raises(InputError, match="frame 3"):
+            clip.seen(3)
+
+
+def test_a_watched_clip_keeps_only_so_many(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eamfmeg_fast.evaluate.clips._MOST_KEPT", 4)
+    clip = WatchedDriving(kit / "driving", DrivingOptions(crop="none", start=2), 256, False)
+    assert [shot.index for shot in clip.shots()] == list(range(2, 12))
+    with pytest.raises(InputError):
+        clip.seen(7)
+    assert clip.seen(8).shape == (128, 128, 3)
 
 
 def test_one_that_fails_does_not_stop_the_rest(retargeter: Retargeter, kit: Path, tmp_path: Path) -> None:
@@ -112,7 +150,8 @@ def test_one_that_fails_does_not_stop_the_rest(retargeter: Retargeter, kit: Path
 def test_the_mean_of_traces_is_that_of_their_sizes() -> None:
     scores = [
         ClipScore("d", "t", None, 3, Fidelity(corr, 1.0, 1.0, 1.0, 30.0, 1.0), trace, 0.001)
-        for corr, trace in ((0.2, 0.01), (0.6, -0.03))
+        for corr, trace in ((0.2, 0.01), (0.6, -0.03), (0.4, float("nan")))
     ]
     mean = mean_figures(scores)
     assert mean["corr"] == pytest.approx(0.4) and mean["trace"] == pytest.approx(0.02)
+    assert np.isnan(mean_figures(scores[2:])["trace"])

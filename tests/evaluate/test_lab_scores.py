@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +21,12 @@ from eamfmeg_fast.config import preset
 from eamfmeg_fast.engine import FrameResult
 from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.evaluate import FIGURES, LabScore, lab, lines, record, summary
+from eamfmeg_fast.evaluate.as_file import drawn_as_file
 from eamfmeg_fast.evaluate.truth import to_cells
 from eamfmeg_fast.kernels.geometry import identity_grid
 from eamfmeg_fast.lab import HELD_OUT_SEEDS, LabClip, lab_clip
-from eamfmeg_fast.network import Keypoints
+from eamfmeg_fast.media import open_writer
+from eamfmeg_fast.network import Keypoints, build_network, fill_seeded
 from eamfmeg_fast.retargeter import Retargeter
 
 SIZE, CELLS = 128, 32
@@ -29,27 +34,37 @@ CONFIG = replace(preset("small"), size=SIZE)
 
 
 class Oracle:
-    """An engine that looks everything up in the clip; `share` of the true movement is performed."""
+    """An engine that looks everything up in the clip; `share` of the true movement, times the gain, is performed.
 
-    def __init__(self, clip: LabClip, share: float = 1.0) -> None:
-        self.clip, self.share, self.gains = clip, share, set()
+    Its keypoints are the number of the frame; everything is drawn `wander_px` right or left of it.
+    """
+
+    plan = SimpleNamespace(backend="oracle", decoder="none", update="dense")
+
+    def __init__(self, clip: LabClip, share: float = 1.0, wander_px: float = 0.0) -> None:
+        self.clip, self.share, self.wander_px = clip, share, wander_px
+        self.gains: set[float] = set()
         self.numbers = {frame.numpy().tobytes(): t for t, frame in enumerate(clip.frames)}
 
     def prepare(self, picture: np.ndarray) -> SimpleNamespace:
-        edges = self.clip.edges[self.detect(picture)]
-        return SimpleNamespace(edge_map=torch.nn.functional.adaptive_avg_pool2d(edges[None], CELLS))
+        edges = self.clip.edges[self.numbers[picture.tobytes()]]
+        kept = torch.nn.functional.adaptive_avg_pool2d(edges[None], CELLS)
+        return SimpleNamespace(edge_map=kept, keypoints=self.detect(picture))
 
-    def detect(self, picture: np.ndarray) -> int:
-        return self.numbers[picture.tobytes()]
+    def detect(self, picture: np.ndarray) -> Keypoints:
+        number = float(self.numbers[picture.tobytes()])
+        return Keypoints(torch.full((1, 2, 2), number), torch.zeros(1, 2, 2, 2))
 
-    def step(self, state: Any, initial: int, driving: int, *, motion: str, gain: float) -> FrameResult:
-        assert initial == 0 and motion == "relative"
+    def step(self, state: Any, initial: Keypoints, driving: Keypoints, *, motion: str, gain: float) -> FrameResult:
+        start, number = (round(float(points.kp[0, 0, 0])) for points in (initial, driving))
+        assert start == 0 and motion == "relative"
         self.gains.add(gain)
-        way, _ = to_cells(self.clip.displacement_px[driving].numpy(), self.clip.valid[driving].numpy(), CELLS)
+        way, _ = to_cells(self.clip.displacement_px[number].numpy(), self.clip.valid[number].numpy(), CELLS)
         flow = identity_grid(CELLS, CELLS, "centres", dtype=torch.float32) + torch.from_numpy(way) * (
-            self.share * 2 / SIZE
+            self.share * gain * 2 / SIZE
         )
-        shown = self.clip.frames[driving if self.share == 1 else 0].numpy()
+        flow[..., 0] += (-1) ** number * self.wander_px / 128
+        shown = self.clip.frames[number if self.share == 1 else 0].numpy()
         nothing = torch.zeros(1, 1, 2)
         return FrameResult(shown, Keypoints(nothing, nothing), flow[None], torch.ones(1, 1, CELLS, CELLS))
 
@@ -60,8 +75,16 @@ def clip() -> LabClip:
     return lab_clip(HELD_OUT_SEEDS[7], action_units=units, size=SIZE, fps=100, duration_s=0.12, noisy=False)
 
 
-def knows(clip: LabClip, share: float = 1.0) -> Any:
-    return SimpleNamespace(config=CONFIG, engine=Oracle(clip, share))
+@cache
+def seeded(gain: float | None = None) -> Retargeter:
+    network = fill_seeded(build_network(CONFIG))
+    return Retargeter(network, device="cpu", precision="fp32", gain=gain, still_px=None if gain is None else 0)
+
+
+def knows(clip: LabClip, share: float = 1.0, wander_px: float = 0.0) -> Any:
+    known = copy.copy(seeded())
+    known.engine = Oracle(clip, share, wander_px)  # type: ignore[assignment]
+    return known
 
 
 def test_an_engine_that_knows_is_perfect(clip: LabClip) -> None:
@@ -76,6 +99,35 @@ def test_an_engine_that_knows_is_perfect(clip: LabClip) -> None:
         "apex_error_frames": 0,
     }
     assert known.engine.gains == {1.0}
+
+
+def test_the_course_is_what_a_user_gets_by_default(clip: LabClip) -> None:
+    """With another gain as the default, the rest of the truth is still measured at 1."""
+    known = knows(clip)
+    known.gain = 1.5
+    assert lab.score_course(known, clip)["intensity_gain"] == pytest.approx(1.5, abs=0.08)
+    assert known.engine.gains == {1.5}
+    assert lab.score_clip(known, clip).error_share < 0.12
+
+
+def test_frames_are_drawn_as_a_file_is(clip: LabClip, tmp_path: Path) -> None:
+    frames, moving = list(clip.frames.numpy()[::3]), seeded(20.0)
+    with open_writer(tmp_path / "clip", fps=clip.fps, size=(SIZE, SIZE)) as writer:
+        for frame in frames:
+            writer.write(frame)
+    wanted = [frame.image for frame in moving(frames[0], tmp_path / "clip", crop="none")]
+    drawn = list(drawn_as_file(moving, frames[0], frames, clip.fps))
+    assert len(drawn) == len(frames) and (np.stack([result.image for result in drawn]) == np.stack(wanted)).all()
+    assert np.abs(wanted[-1].astype(int) - wanted[len(wanted) // 2]).max() > 3
+    assert len({float(result.flow.sum()) for result in drawn}) > len(frames) // 2
+
+
+def test_jitter_is_that_of_keypoints_and_of_what_is_drawn() -> None:
+    still = lab_clip(HELD_OUT_SEEDS[7], action_units={}, size=SIZE, fps=50, duration_s=0.065, drift=0.0)
+    quiet, shaky = (lab.score_jitter(knows(still, wander_px=px), still) for px in (0.0, 0.1))
+    assert quiet["jitter_processed_px"] == pytest.approx(0, abs=1e-4)
+    assert shaky["jitter_processed_px"] == pytest.approx(0.1, rel=0.02)
+    assert quiet["jitter_px"] == shaky["jitter_px"] > 100
 
 
 def test_an_engine_that_does_nothing_is_not(clip: LabClip) -> None:
@@ -189,6 +241,18 @@ def test_the_command_shows_a_table_and_keeps_a_row(
     assert len(row["weights_sha256"]) == len(row["content_sha256"]) == 64 and not row["noise"]
 
 
+def test_a_row_that_cannot_be_kept_is_refused_before_measuring(
+    measured: list[tuple[Any, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("text")
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "file" / "lab.jsonl", tmp_path / "pipe"):
+        assert run(["eval", "lab", "--out", str(place)]) == 2 and measured == []
+        assert capsys.readouterr().err.count("\n") == 1
+    record.check_place(tmp_path / "new" / "lab.jsonl")
+    assert not list((tmp_path / "new").iterdir())
+
+
 def test_the_command_speaks_json(measured: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", "lab", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -197,14 +261,8 @@ def test_the_command_speaks_json(measured: list[tuple[Any, ...]], capsys: pytest
 
 
 @pytest.mark.slow
-def test_every_figure_is_measured_on_an_untrained_network(make: Callable[[], Retargeter]) -> None:
-    found = lab.score_person(make(), HELD_OUT_SEEDS[3], HELD_OUT_SEEDS[4], fps=25)
+def test_every_figure_is_measured_on_an_untrained_network() -> None:
+    found = lab.score_person(seeded(), HELD_OUT_SEEDS[3], HELD_OUT_SEEDS[4], fps=25)
     assert not [name for name, value in found.to_dict().items() if not np.isfinite(value)]
-    assert found.error_share > 0.5 and abs(found.edge_f) < 0.9 and found.jitter_px == found.jitter_processed_px > 0
-
-
-@pytest.fixture
-def make() -> Callable[[], Retargeter]:
-    from eamfmeg_fast.network import build_network, fill_seeded
-
-    return lambda: Retargeter(fill_seeded(build_network(CONFIG)), device="cpu", precision="fp32")
+    assert found.error_share > 0.5 and abs(found.edge_f) < 0.9 and found.jitter_px > 0
+    assert found.jitter_processed_px != pytest.approx(found.jitter_px, rel=1e-3)

@@ -49,6 +49,21 @@ def test_a_soft_result_is_no_ghost(faces: list[list[np.ndarray]]) -> None:
     assert abs(_measured(driving, soft, output[0], 0.0).share()) < 0.015
 
 
+def test_a_person_on_their_own_first_frame_has_no_trace(faces: list[list[np.ndarray]]) -> None:
+    """A perfect result is the driving clip itself; what shows is the target's texture just as well."""
+    driving, other = faces
+    same = _measured(driving, driving, driving[0], 0.0)
+    assert same.own() < 0.25 and np.isnan(same.share()) and np.isfinite(same.floor())
+    blurred = [cv2.GaussianBlur(frame, (0, 0), 0.7) for frame in driving]
+    assert np.isnan(_measured(blurred, driving, driving[0], 0.0).share())
+    assert _measured(driving, other, other[0], 0.0).own() > 0.6
+
+
+def test_a_driver_without_texture_leaves_no_trace(faces: list[list[np.ndarray]]) -> None:
+    flat = [np.full_like(frame, 90) for frame in faces[0]]
+    assert np.isnan(_measured(flat, faces[1], faces[1][0], 0.0).share())
+
+
 def test_no_frames_no_figure(made_up: SimpleNamespace) -> None:
     with pytest.raises(InputError):
         TextureMeter(grey_thumbnail(made_up.clip()[0])).share()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,27 @@ def test_refusals_leave_nothing_behind(kit: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "set").exists(), changes
     with pytest.raises(OptionError, match="no photo"):
         SynthOptions(landmarks={"chin": (1.0, 2.0)})
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 5000, "1e999", "1e300"])
+def test_numbers_that_are_no_places_are_refused_in_one_line(kit: Path, tmp_path: Path, number: str) -> None:
+    (tmp_path / "far.json").write_text(f'{{"chin": [{number}, 2.0]}}')
+    with pytest.raises((OptionError, MediaError)) as caught:
+        list(synthesise(tmp_path / "set", _options(kit, landmarks=tmp_path / "far.json")))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 and not (tmp_path / "set").exists()
+    if len(number) < 10:
+        return
+    places = {"chin": (10 ** len(number), 2.0)}
+    with pytest.raises(OptionError, match="landmark chin at "):
+        list(synthesise(tmp_path / "set", _options(kit, landmarks=places)))
+
+
+def test_a_photo_whose_name_is_no_text(kit: Path, tmp_path: Path) -> None:
+    photo = tmp_path / os.fsdecode(b"face\xff.png")
+    photo.write_bytes((kit / "face.png").read_bytes())
+    (made,) = synthesise(tmp_path / "set", _options(kit, photo=photo))
+    assert made.row["target_identity"] == "face?.png" and verify(made.path).ok
+    assert "face?.png" in (tmp_path / "set" / "annotations_full.csv").read_text(encoding="utf8")
 
 
 def test_truth_is_whole_or_not_there(tmp_path: Path) -> None:
