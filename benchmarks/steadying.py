@@ -55,7 +55,8 @@ WAYS = (
     Way("One-Euro, causal", smoothing="causal"),
     Way("One-Euro, centred", smoothing="centred"),
     Way("live's defaults", 0.05, True),
-    Way("files' defaults", 0.05, True, True, "centred"),
+    Way("files' defaults", 0.05, True, True),
+    Way("all on, centred", 0.05, True, True, "centred"),
 )
 
 

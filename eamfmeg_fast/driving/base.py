@@ -36,8 +36,7 @@ class DrivingOptions:
         reference_frame: number of the neutral frame; "auto": of the first second, the one most like the target; None:
             the first one wanted, of a clip on disk the mean over its still beginning (`neutral.steadied`; of a motion
             file: the one it was saved with).
-        smoothing: of the keypoints over time, "none", "causal" or "centred" (`smoothing.smoothed`); None: "centred" for
-            files, "none" for frames handed over.
+        smoothing: of the keypoints over time, "none", "causal" or "centred" (`smoothing.smoothed`).
         fps: of frames handed over, which have no clock; a file's own rate counts otherwise.
 
     Raises:
@@ -50,13 +49,13 @@ class DrivingOptions:
     on_lost: str = "hold"
     reference_frame: int | str | None = None
     fps: Fraction | int | float | str = DEFAULT_FPS
-    smoothing: str | None = None
+    smoothing: str = "none"
 
     def __post_init__(self) -> None:
         parse_crop(self.crop)
         if self.on_lost not in ON_LOST:
             raise OptionError(f"on_lost {self.on_lost!r}", ", ".join(ON_LOST), "Check the spelling.")
-        if self.smoothing is not None and self.smoothing not in SMOOTHING:
+        if self.smoothing not in SMOOTHING:
             raise OptionError(f"smoothing {self.smoothing!r}", ", ".join(SMOOTHING), "Check the spelling.")
         at = self.reference_frame
         if not (at is None or at == "auto" or (isinstance(at, int) and not isinstance(at, bool) and at >= 0)):

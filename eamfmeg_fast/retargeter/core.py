@@ -173,6 +173,9 @@ class Retargeter:
     def stream(self, driving: Any, **options: Any) -> Iterator[RetargetedFrame]:
         """The target set, frame by frame, in constant memory; errors about the clip's beginning come at once.
 
+        A frame is drawn before the next one is read. With smoothing "centred", 0.4 s of frames (512 at most) are read
+        before the first is drawn, and a live picture is late by so much; "causal" reads none ahead.
+
         Args:
             driving: path of a clip or motion file, or frames uint8 `[H, W, 3]` (a list, generator or camera).
             options: crop, start, end, on_lost, reference_frame, smoothing, fps as `DrivingOptions`; motion and gain as

@@ -157,17 +157,12 @@ class Clip:
             report.seconds = perf_counter() - begin
             yield frame
 
-    @property
-    def smoothing(self) -> str:
-        """As asked for, or what suits the driving clip."""
-        return self.options.smoothing or ("none" if self.driving.path is None else "centred")
-
     def _shots(self) -> Iterator[tuple[Shot, Keypoints | None]]:
         """Driving frames with the keypoints to draw; None: their own."""
         shots = self.driving.shots()
-        if self.smoothing == "none":
+        if self.options.smoothing == "none":
             return ((shot, None) for shot in shots)
-        return smoothed(shots, self.retargeter.look, self.smoothing, self.fps)
+        return smoothed(shots, self.retargeter.look, self.options.smoothing, self.fps)
 
     @property
     def fps(self) -> Fraction:
@@ -194,7 +189,7 @@ class Clip:
             "crop_driving": None if self.driving.crop is None else str(self.driving.crop),
             "start": self.options.start,
             "end": self.options.end,
-            "smoothing": self.smoothing,
+            "smoothing": self.options.smoothing,
             "still_px": self.retargeter.config.still_px,
             "reference_frame": "set by hand" if reference_frame is None else reference_frame,
             "on_lost": self.options.on_lost,

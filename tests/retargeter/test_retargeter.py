@@ -62,8 +62,8 @@ def test_a_file_gives_what_its_frames_give(
     Image.fromarray(target).save(tmp_path / "face.png")
     clip = fresh(tmp_path / "face.png", folder_of(tmp_path / "clip", frames, fps=200, origin=46))
     assert clip.fps == 200
-    assert clip.smoothing == "centred" and fresh(target, frames).smoothing == "none"
-    clip = fresh(tmp_path / "face.png", tmp_path / "clip", smoothing="none", reference_frame=0)
+    assert clip.options.smoothing == fresh(target, frames).options.smoothing == "none"
+    clip = fresh(tmp_path / "face.png", tmp_path / "clip", reference_frame=0)
     drawn = list(clip)
     assert [frame.time for frame in drawn] == [Fraction(n, 200) for n in range(4)]
     assert all((a.image == b.image).all() for a, b in zip(drawn, fresh(Image.fromarray(target), frames), strict=True))
@@ -123,7 +123,7 @@ def test_smoothing_is_drawn_and_told_but_not_kept(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray]
 ) -> None:
     """Frames keep the keypoints that were found, so that a saved motion can be smoothed in another way."""
-    plain, smooth = (list(fresh(target, frames, smoothing=mode)) for mode in (None, "centred"))
+    plain, smooth = (list(fresh(target, frames, smoothing=mode)) for mode in ("none", "centred"))
     assert any((a.image != b.image).any() for a, b in zip(plain, smooth, strict=True))
     assert all((a.keypoints.kp == b.keypoints.kp).all() for a, b in zip(plain, smooth, strict=True))
     assert all(a.timings.keys() == b.timings.keys() for a, b in zip(plain, smooth, strict=True))
