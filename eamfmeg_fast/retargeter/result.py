@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eamfmeg_fast.driving import Driving, DrivingOptions, Shot, smoothed
+from eamfmeg_fast.driving import Driving, DrivingOptions, OneEuro, Shot, smoothed
 from eamfmeg_fast.engine import TargetState
 from eamfmeg_fast.errors import MediaError, OptionError
 from eamfmeg_fast.faces import Crop, Picture
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from eamfmeg_fast.retargeter.core import Retargeter
 
 _MAX_LISTED = 100
+_ONE_EURO = {f"smoothing_{name}": value for name, value in asdict(OneEuro()).items()}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Report:
     Attributes:
         frames: drawn. lost: in which the face was gone; lost_frames: the first hundred of them.
         stopped_at: index of the frame that ended the clip early, or None.
-        reference_frame: index of the neutral driving frame; None for one set by `set_reference`.
+        reference_frame: index of the neutral driving frame; "steadied 0-19" where it is the mean over these; None for
+            one set by `set_reference`.
         options: everything that made the pictures what they are. fps: frames per second, exact text.
         seconds: wall time. mean_ms: milliseconds per frame and stage.
         output, manifest, motion_file: what was written.
@@ -87,7 +89,7 @@ class Report:
     lost: int = 0
     lost_frames: list[int] = field(default_factory=list)
     stopped_at: int | None = None
-    reference_frame: int | None = None
+    reference_frame: int | str | None = None
     fps: str = ""
     seconds: float = 0.0
     mean_ms: dict[str, float] = field(default_factory=dict)
@@ -133,12 +135,13 @@ class Clip:
     gain: float
     reference: Keypoints | None = None
     report: Report | None = None
-    _initial: tuple[Keypoints, int | None] | None = field(default=None, init=False, repr=False)
+    _initial: tuple[Keypoints, range | None] | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[RetargetedFrame]:
         report = self.report = Report(self.target.name, self.driving.name, fps=str(self.driving.fps))
         begin = perf_counter()
-        initial, report.reference_frame = self._initial = self.initial()
+        initial, neutral = self._initial = self.initial()
+        report.reference_frame = _words(neutral)
         held: RetargetedFrame | None = None
         for shot, keypoints in self._shots():
             if shot.lost and held is not None:
@@ -169,13 +172,13 @@ class Clip:
         """Frames per second of the driving clip."""
         return self.driving.fps
 
-    def initial(self) -> tuple[Keypoints, int | None]:
-        """Keypoints of the neutral driving frame, and its index (None: set by hand)."""
+    def initial(self) -> tuple[Keypoints, range | None]:
+        """Keypoints of the neutral driving face, and the frames that they are the mean of (None: set by hand)."""
         if self.reference is not None:
             return self.reference, None
         return self.driving.initial(self.retargeter.engine.detect, self.target.state.keypoints)
 
-    def describe(self, reference_frame: int | None) -> dict[str, Any]:
+    def describe(self, reference_frame: int | str | None) -> dict[str, Any]:
         """Everything that makes the pictures what they are, as plain values."""
         plan = self.retargeter.engine.plan
         facts = {
@@ -190,7 +193,9 @@ class Clip:
             "start": self.options.start,
             "end": self.options.end,
             "smoothing": self.options.smoothing,
+            **({} if self.options.smoothing == "none" else _ONE_EURO),
             "still_px": self.retargeter.config.still_px,
+            "relative_occlusion": self.retargeter.config.counts_from_rest,
             "reference_frame": "set by hand" if reference_frame is None else reference_frame,
             "on_lost": self.options.on_lost,
         }
@@ -295,7 +300,8 @@ class Clip:
             self.fps,
             mark.driving_sha256,
             self.driving.origin,
-            report.reference_frame or 0,
+            0 if found[1] is None else found[1].start,
+            1 if found[1] is None else len(found[1]),
         )
         return MotionWriter(Path(path), facts, (initial[0], initial[1]))
 
@@ -311,3 +317,10 @@ class Clip:
         taken = [place for place in [path, manifest_path(path), *others] if place.is_file()]
         if taken and not overwrite:
             raise OptionError(f"{shown(taken[0])} exists", "a new name", "Allow overwriting or choose another name.")
+
+
+def _words(neutral: range | None) -> int | str | None:
+    """A frame's number only where it was taken alone."""
+    if neutral is None or len(neutral) == 1:
+        return None if neutral is None else neutral.start
+    return f"steadied {neutral.start}-{neutral.stop - 1}"

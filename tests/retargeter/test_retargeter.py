@@ -14,6 +14,7 @@ from PIL import Image
 
 import eamfmeg_fast
 from eamfmeg_fast.config import PRESETS
+from eamfmeg_fast.driving import OneEuro
 from eamfmeg_fast.errors import DtypeError, EamfmegError, FaceError, InputError, OptionError, ShapeError
 from eamfmeg_fast.retargeter import Retargeter
 
@@ -130,19 +131,24 @@ def test_smoothing_is_drawn_and_told_but_not_kept(
     clip = fresh(target, [frames[2]] * 3, smoothing="causal")
     still = [frame.image for frame in clip]
     assert all((image == still[0]).all() for image in still)
-    assert clip.report is not None and clip.report.options["smoothing"] == "causal"
+    assert clip.report is not None
+    told = clip.report.options
+    assert told["smoothing"] == "causal" and told["smoothing_cutoff_hz"] == OneEuro().cutoff_hz
+    assert (told["still_px"], told["relative_occlusion"]) == (0.05, True)
 
 
 def test_a_clip_on_disk_is_measured_from_its_still_beginning(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
 ) -> None:
     rng = np.random.default_rng(4)
-    noisy = [np.clip(frames[0] + rng.normal(0, 6, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    noisy = [np.clip(frames[0] + rng.normal(0, 0.6, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(4)]
     found = [fresh.engine.detect(frame).kp for frame in noisy]
     path = folder_of(tmp_path / "clip", noisy, fps=200)
     clip = fresh(target, path)
-    kp, index = clip.initial()
-    assert index == 0 and np.allclose(kp.kp, np.mean(found, axis=0), atol=1e-6)
+    kp, averaged = clip.initial()
+    assert averaged == range(4) and np.allclose(kp.kp, np.mean(found, axis=0), atol=1e-6)
+    next(iter(clip))
+    assert clip.report is not None and clip.report.options["reference_frame"] == "steadied 0-3"
     assert (fresh(target, path, reference_frame=0).initial()[0].kp == found[0]).all()
     assert (fresh(target, noisy).initial()[0].kp == found[0]).all()
 

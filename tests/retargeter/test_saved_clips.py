@@ -123,6 +123,21 @@ def test_a_motion_file_draws_the_same(
         list(fresh(target, path, reference_frame=9))
 
 
+def test_a_saved_clip_of_a_file_is_drawn_the_same_and_told_the_same(
+    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
+) -> None:
+    """Its neutral face is a mean, which the motion file holds, and says what it is of."""
+    clip = fresh(target, folder_of(tmp_path / "clip", [*frames[:1] * 4, *frames[1:3]], fps=40))
+    path = tmp_path / "m.safetensors"
+    told = clip.save(tmp_path / "out", save_motion=path).options
+    again = fresh(target, path)
+    for one, two in zip(clip, again, strict=True):
+        assert (one.image == two.image).all()
+    assert again.report is not None
+    assert again.report.options["reference_frame"] == told["reference_frame"] == "steadied 0-3"
+    assert "smoothing_cutoff_hz" not in told and told["smoothing"] == "none"
+
+
 def test_a_motion_file_of_other_weights_is_refused(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
