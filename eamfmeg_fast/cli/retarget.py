@@ -36,7 +36,7 @@ ReferenceFrame = Annotated[
     str | None, typer.Option(help="Neutral driving frame: a number or auto; default: the still beginning.")
 ]
 Smoothing = Annotated[str, typer.Option(help="Of noise, over time: none, causal or centred; costs small movements.")]
-StillPx = Annotated[float | None, typer.Option(help="Smaller displacements become none; default: the preset's.")]
+StillPx = Annotated[float | None, typer.Option(help="Less motion is none, in px at 256; default: the preset's.")]
 Format = Annotated[str, typer.Option("--format", help="Of many outputs: mp4, gif or png (folders of frames).")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="Bit-exact mp4.")]
 Crf = Annotated[int, typer.Option(min=0, max=51, help="Quality of mp4; smaller is better.")]

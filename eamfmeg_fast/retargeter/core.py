@@ -47,8 +47,9 @@ class Retargeter:
         threads, pin: for PyTorch's pool, which the whole process shares, as `engine.use_threads`.
         motion: "relative" (what moved since the reference frame) or "absolute" (the driving keypoints as they are).
         gain: of keypoint displacements in relative motion, 0 to 100; None is the preset's.
-        still_px: displacements of up to so many pixels become none, 0: never. relative_occlusion: whether the picture
-            counts visibility in parts of what it is at rest. None: the preset's; both as `config.NetworkConfig`.
+        still_px: displacements of up to so many pixels (at 256 px) become none, 0: never. relative_occlusion: whether
+            the picture counts visibility in parts of what it is at rest. None: the preset's; both as
+            `config.NetworkConfig`.
 
     Raises:
         OptionError: a value that means nothing. BackendError: it cannot run here.
