@@ -14,7 +14,7 @@ from eamfmeg_fast.errors import OptionError, PartialError
 if TYPE_CHECKING:
     from eamfmeg_fast.retargeter import Retargeter
     from eamfmeg_fast.retargeter.batch import Job
-    from eamfmeg_fast.retargeter.result import Report
+    from eamfmeg_fast.retargeter.report import Report
 
 _FORMATS = {"mp4": ".mp4", "gif": ".gif", "png": ""}
 
