@@ -55,7 +55,8 @@ WAYS = (
     Way("One-Euro, causal", smoothing="causal"),
     Way("One-Euro, centred", smoothing="centred"),
     Way("live's defaults", 0.05, True),
-    Way("files' defaults", 0.05, True, True, "centred"),
+    Way("files' defaults", 0.05, True, True),
+    Way("all on, centred", 0.05, True, True, "centred"),
 )
 
 
@@ -85,7 +86,7 @@ def draw(retargeter: Retargeter, filmed: Filmed, way: Way) -> tuple[np.ndarray, 
     """Displacements `[T, h, w, 2]` in px and pictures `[T, S, S, 3]`."""
     engine, frames = retargeter.engine, filmed.clip.frames.numpy()
     state = engine.prepare(frames[0])
-    initial = steadied(filmed.found[: round(OPENING_S * FPS)]) if way.steady else filmed.found[0]
+    initial = steadied(filmed.found[: round(OPENING_S * FPS)])[0] if way.steady else filmed.found[0]
     points: list[Keypoints | None] = list(filmed.found)
     if way.smoothing != "none":
         shots = (Shot(i, Fraction(i, FPS), keypoints=found) for i, found in enumerate(filmed.found))

@@ -24,7 +24,7 @@ class Limits:
 
 LIMITS = Limits()
 MAX_STILL_PX = 8.0
-"""Of `NetworkConfig.still_px`: more would hold back every micro-expression."""
+"""Of `NetworkConfig.still_px`, at 256 px: more would hold back every micro-expression."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class NetworkConfig:
         skip: the prediction blends the warped target in, weighted by the occlusion; that warp is bicubic, since what
             it blurs stays blurred.
         relative_occlusion: the blend counts visibility in parts of what it is at rest (`network.stillness`).
-        still_px: displacements of up to so many pixels become none (`network.stillness`); 0: never.
+        still_px: displacements of up to so many pixels, at 256 px whatever the size, become none
+            (`network.stillness`); 0: never.
         gain: default motion gain; adapt_scale: hull-area scale on keypoint displacements.
         align_corners: of every grid_sample (False: PyTorch since 1.4; True: PyTorch 1.0).
         pixel_grid: "corners" (upstream: -1 and 1 are the centres of the outer pixels of every map) or "centres" (they

@@ -54,7 +54,7 @@ class MotionFacts:
     Attributes:
         preset: network whose detector found the keypoints. weights_sha256: content hash of its weights.
         fps: frames per second of the driving clip. driving_sha256: of that clip. origin: number of its first frame.
-        reference: index of the neutral frame.
+        reference: index of the neutral frame. averaged: from there on so many frames, whose mean is the neutral face.
     """
 
     preset: str
@@ -63,6 +63,7 @@ class MotionFacts:
     driving_sha256: str = ""
     origin: int = 0
     reference: int = 0
+    averaged: int = 1
 
 
 def _shapes(num_kp: int, frames: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -257,10 +258,11 @@ def _facts(path: Path, header: Header) -> MotionFacts:
         fix = "Weights go behind `--weights`." if kind == "eamfmeg_fast" else ""
         raise MediaError(f"{shown(path)} holds {kind}", f"a motion file ({FORMAT} {FORMAT_VERSION})", fix)
     texts = {name: said.get(name, "") for name in ("preset", "weights_sha256", "fps", "driving_sha256")}
-    numbers = [said.get(name, "") for name in ("origin", "reference")]
+    numbers = [said.get(name, "") for name in ("origin", "reference")] + [said.get("averaged", "1")]
     sane = all(number.isascii() and number.isdecimal() and len(number) <= 18 for number in numbers)
+    sane = sane and int(numbers[2]) > 0
     if texts["preset"] not in PRESETS or max(map(len, texts.values())) > _MAX_TEXT or not sane:
         raise MediaError(f"motion file {shown(path)} has metadata that make no sense", "a preset, hashes and a rate")
     fps = parse_fps(texts["fps"], f"the rate in {shown(path)}")
     hashes = texts["weights_sha256"], texts["driving_sha256"]
-    return MotionFacts(texts["preset"], hashes[0], fps, hashes[1], int(numbers[0]), int(numbers[1]))
+    return MotionFacts(texts["preset"], hashes[0], fps, hashes[1], *map(int, numbers))

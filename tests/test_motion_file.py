@@ -118,6 +118,8 @@ TAMPERED = {
     "origin": say("origin", "-1"),
     "origin in other digits": say("origin", "\u0663"),
     "reference": say("reference", "9" * 30),
+    "mean of nothing": say("averaged", "0"),
+    "mean of too much": say("averaged", "9" * 30),
     "long hash": say("weights_sha256", "a" * 10_000),
 }
 

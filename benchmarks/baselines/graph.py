@@ -90,7 +90,7 @@ class Front(nn.Module):
         mask = torch.softmax(self.dense.mask(features), dim=1)[0, 1:].reshape(count, -1, 1)
         flow = self.grid + (mask * (places - self.grid)).sum(dim=0)
         flow, rest = flow.reshape(1, side, side, 2), self.grid.reshape(side, side, 2)
-        flow = settle_flow(flow, rest, self.config.still_px, self.config.size)
+        flow = settle_flow(flow, rest, self.config.still_px)
         return flow, torch.sigmoid(self.dense.occlusion(features))
 
     def _gaussians(self, kp: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def _upstream(kit: Kit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         kp = found.keypoints.kp + strength * (points.kp - start.kp)
         moved = Keypoints(kp, affine_ratio(points.jacobian, start.jacobian) @ found.keypoints.jacobian)
         dense = network.motion(network.generator.dense_motion_network.down(target), found.keypoints, moved)
-        dense = dense._replace(flow=settle_flow(dense.flow, still, config.still_px, config.size))
+        dense = dense._replace(flow=settle_flow(dense.flow, still, config.still_px))
         base, grain = split_grain(target) if config.skip else (target, None)
         drawn = network.render(base, network.generator.encode(target), edges, dense, grain, rest)
         return drawn.prediction, points.kp

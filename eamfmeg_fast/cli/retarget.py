@@ -14,7 +14,7 @@ from eamfmeg_fast.errors import OptionError, PartialError
 if TYPE_CHECKING:
     from eamfmeg_fast.retargeter import Retargeter
     from eamfmeg_fast.retargeter.batch import Job
-    from eamfmeg_fast.retargeter.result import Report
+    from eamfmeg_fast.retargeter.report import Report
 
 _FORMATS = {"mp4": ".mp4", "gif": ".gif", "png": ""}
 
@@ -35,8 +35,8 @@ End = Annotated[str | None, typer.Option(help="The frame behind the last one: a 
 ReferenceFrame = Annotated[
     str | None, typer.Option(help="Neutral driving frame: a number or auto; default: the still beginning.")
 ]
-Smoothing = Annotated[str | None, typer.Option(help="Over time: none, causal or centred (files' default).")]
-StillPx = Annotated[float | None, typer.Option(help="Smaller displacements become none; default: the preset's.")]
+Smoothing = Annotated[str, typer.Option(help="Of noise, over time: none, causal or centred; costs small movements.")]
+StillPx = Annotated[float | None, typer.Option(help="Less motion is none, in px at 256; default: the preset's.")]
 Format = Annotated[str, typer.Option("--format", help="Of many outputs: mp4, gif or png (folders of frames).")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="Bit-exact mp4.")]
 Crf = Annotated[int, typer.Option(min=0, max=51, help="Quality of mp4; smaller is better.")]
@@ -63,7 +63,7 @@ def retarget(
     start: Start = None,
     end: End = None,
     reference_frame: ReferenceFrame = None,
-    smoothing: Smoothing = None,
+    smoothing: Smoothing = "none",
     still_px: StillPx = None,
     output_format: Format = "mp4",
     lossless: Lossless = False,

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from eamfmeg_fast.faces import Picture
 from eamfmeg_fast.kernels.geometry import displacement_px
 from eamfmeg_fast.retargeter import Retargeter
-from eamfmeg_fast.retargeter.result import Target
+from eamfmeg_fast.retargeter.report import Target
 
 _SIZE, _GAP, _HEAD, _SIDE = 256, 6, 34, 74
 _INK, _PAPER, _QUIET = (25, 25, 25), (250, 250, 250), (120, 120, 120)

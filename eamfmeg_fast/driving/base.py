@@ -35,9 +35,8 @@ class DrivingOptions:
         on_lost: "hold", "skip" or "stop": what happens to frames in which the face of an "auto" crop is gone.
         reference_frame: number of the neutral frame; "auto": of the first second, the one most like the target; None:
             the first one wanted, of a clip on disk the mean over its still beginning (`neutral.steadied`; of a motion
-            file: the one it was saved with).
-        smoothing: of the keypoints over time, "none", "causal" or "centred" (`smoothing.smoothed`); None: "centred" for
-            files, "none" for frames handed over.
+            file: what it was saved with).
+        smoothing: of the keypoints over time, "none", "causal" or "centred" (`smoothing.smoothed`).
         fps: of frames handed over, which have no clock; a file's own rate counts otherwise.
 
     Raises:
@@ -50,13 +49,13 @@ class DrivingOptions:
     on_lost: str = "hold"
     reference_frame: int | str | None = None
     fps: Fraction | int | float | str = DEFAULT_FPS
-    smoothing: str | None = None
+    smoothing: str = "none"
 
     def __post_init__(self) -> None:
         parse_crop(self.crop)
         if self.on_lost not in ON_LOST:
             raise OptionError(f"on_lost {self.on_lost!r}", ", ".join(ON_LOST), "Check the spelling.")
-        if self.smoothing is not None and self.smoothing not in SMOOTHING:
+        if self.smoothing not in SMOOTHING:
             raise OptionError(f"smoothing {self.smoothing!r}", ", ".join(SMOOTHING), "Check the spelling.")
         at = self.reference_frame
         if not (at is None or at == "auto" or (isinstance(at, int) and not isinstance(at, bool) and at >= 0)):
@@ -102,18 +101,23 @@ class Driving(Protocol):
     def shots(self) -> Iterator[Shot]:
         """The frames in order, from the beginning."""
 
-    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, int]:
-        """Keypoints of the neutral reference frame, and its number."""
+    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, range]:
+        """Keypoints of the neutral face, and the numbers of the frames that they are the mean of."""
 
     def sha256(self) -> str:
         """Hash of the file or folder; "" for frames handed over."""
 
 
-def most_alike(found: Iterable[tuple[int, Keypoints]], target: Keypoints) -> tuple[Keypoints, int]:
+def single(index: int) -> range:
+    """The numbers of one frame alone."""
+    return range(index, index + 1)
+
+
+def most_alike(found: Iterable[tuple[int, Keypoints]], target: Keypoints) -> tuple[Keypoints, range]:
     """The keypoints nearest to the target's once both are centred and scaled by their hulls, and their frame number."""
     wanted = _normalised(target.kp)
     index, keypoints = min(found, key=lambda item: float((_normalised(item[1].kp) - wanted).square().sum()))
-    return keypoints, index
+    return keypoints, single(index)
 
 
 def _normalised(kp: torch.Tensor) -> torch.Tensor:

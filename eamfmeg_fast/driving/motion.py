@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from eamfmeg_fast.driving.base import MAX_CANDIDATES, MIN_CANDIDATES, Detect, DrivingOptions, Shot, most_alike
+from eamfmeg_fast.driving.base import (
+    MAX_CANDIDATES,
+    MIN_CANDIDATES,
+    Detect,
+    DrivingOptions,
+    Shot,
+    most_alike,
+    single,
+)
 from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.faces import Crop
 from eamfmeg_fast.motion_file import MotionFile
@@ -37,7 +45,7 @@ class MotionDriving:
         for row in self.motion:
             yield Shot(row.index, row.time, keypoints=_tensors(row.kp, row.jacobian))
 
-    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, int]:
+    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, range]:
         """The reference that the file holds, or another of its frames.
 
         Raises:
@@ -45,7 +53,8 @@ class MotionDriving:
         """
         at = self.options.reference_frame
         if at is None:
-            return _tensors(*self.motion.initial), self.motion.facts.reference
+            facts = self.motion.facts
+            return _tensors(*self.motion.initial), range(facts.reference, facts.reference + facts.averaged)
         if at == "auto":
             second = max(MIN_CANDIDATES, min(MAX_CANDIDATES, round(self.fps)))
             rows = itertools.islice(self.motion, second)
@@ -53,7 +62,7 @@ class MotionDriving:
         found = next((row for row in self.motion if row.index == at), None)
         if found is None:
             raise OptionError(f"reference frame {at} is not in {self.name}", "a frame of the clip")
-        return _tensors(found.kp, found.jacobian), found.index
+        return _tensors(found.kp, found.jacobian), single(found.index)
 
     def sha256(self) -> str:
         """Hash of the motion file."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from eamfmeg_fast.driving.base import MAX_CANDIDATES, MIN_CANDIDATES, Detect, DrivingOptions, Shot, most_alike
+from eamfmeg_fast.driving.base import MAX_CANDIDATES, MIN_CANDIDATES, Detect, DrivingOptions, Shot, most_alike, single
 from eamfmeg_fast.driving.neutral import MAX_OPENING, OPENING_S, steadied
 from eamfmeg_fast.errors import InputError, MediaError, OptionError
 from eamfmeg_fast.faces import Crop, FaceFinder, FaceWatch, Picture, check_picture, cut, find_crop
@@ -20,6 +20,7 @@ from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.provenance import sha256_of
 
 Moment = int | str | None
+_SECOND = Fraction(1)
 
 
 class _Pictures:
@@ -55,8 +56,8 @@ class _Pictures:
             yield Shot(frame.index, frame.time, image, lost=lost, timings=timings)
             begin = clock.perf_counter()
 
-    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, int]:
-        """The reference frame's keypoints.
+    def initial(self, detect: Detect, target: Keypoints) -> tuple[Keypoints, range]:
+        """The neutral face's keypoints, and the frames they are of.
 
         Raises:
             OptionError: the reference frame asked for is not in the clip.
@@ -67,16 +68,22 @@ class _Pictures:
             return most_alike(self._candidates(detect, crop), target)
         if at is None and self._steadies:
             opening = self._candidates(detect, crop, OPENING_S, 1, MAX_OPENING)
-            return steadied(points for _, points in opening), first.index
+            mean, count = steadied(points for _, points in opening)
+            return mean, range(first.index, first.index + count)
         if at is not None and at != first.index:
             try:
                 first = self._first(int(at), int(at) + 1)
             except MediaError as error:
                 raise OptionError(f"reference frame {at} of {self.name}: {error.got}", "a frame of the clip") from error
-        return detect(self._cut(first.image, crop)), first.index
+        return detect(self._cut(first.image, crop)), single(first.index)
 
     def _candidates(
-        self, detect: Detect, crop: Crop, span_s: float = 1.0, least: int = MIN_CANDIDATES, most: int = MAX_CANDIDATES
+        self,
+        detect: Detect,
+        crop: Crop,
+        span_s: Fraction = _SECOND,
+        least: int = MIN_CANDIDATES,
+        most: int = MAX_CANDIDATES,
     ) -> Iterator[tuple[int, Keypoints]]:
         begin: Fraction | None = None
         with closing(self.frames(self.options.start, self.options.end)) as frames:

@@ -49,6 +49,7 @@ def check_state(state: TargetState, config: NetworkConfig, plan: Plan) -> None:
         "thumbnail": (batch, 3, cells, cells),
         "features": (batch, channels, cells, cells),
         "edge_map": (batch, cells, cells) if config.edge else None,
+        "rest": (batch, cells, cells) if config.counts_from_rest else None,
     }
     for name, shape in wanted.items():
         found: Tensor | None = getattr(state, name)

@@ -89,7 +89,7 @@ class ReferenceBackend:
         config, flow = self.network.config, motion.flow
         cells = flow.shape[1:3]
         rest = identity_grid(cells[0], cells[1], config.pixel_grid, dtype=flow.dtype, device=flow.device)
-        return motion._replace(flow=settle_flow(flow, rest, config.still_px, config.size))
+        return motion._replace(flow=settle_flow(flow, rest, config.still_px))
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """uint8 `[B, H, W, 3]` as `[B, 3, H, W]` in [0, 1] of the backend's type and device."""

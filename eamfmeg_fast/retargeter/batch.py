@@ -16,7 +16,7 @@ from eamfmeg_fast.errors import EamfmegError, MediaError, OptionError
 from eamfmeg_fast.media.safe_file import media_errors, open_regular, shown
 from eamfmeg_fast.motion_file import FORMAT, SUFFIX, stated_format
 from eamfmeg_fast.retargeter.core import Retargeter
-from eamfmeg_fast.retargeter.result import Report, RetargetedFrame, Target
+from eamfmeg_fast.retargeter.report import Report, RetargetedFrame, Target
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 CLIPS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".gif", ".safetensors")

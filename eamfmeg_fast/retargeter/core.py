@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,28 +12,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from eamfmeg_fast.config import LIMITS, NetworkConfig
+from eamfmeg_fast.config import NetworkConfig
 from eamfmeg_fast.driving import Driving, DrivingOptions, MotionDriving, Shot, open_driving
-from eamfmeg_fast.engine import Adjusted, Engine, NetworkParameters, Parameters, TargetState, use_threads
+from eamfmeg_fast.engine import Engine, TargetState, use_threads
 from eamfmeg_fast.errors import InputError, OptionError
 from eamfmeg_fast.faces import Crop, FaceFinder, Picture, check_picture, cut, find_crop
-from eamfmeg_fast.media import read_picture
-from eamfmeg_fast.media.frames import check_size
-from eamfmeg_fast.media.picture import upright
 from eamfmeg_fast.network import Keypoints, Network
 from eamfmeg_fast.provenance import sha256_of
-from eamfmeg_fast.retargeter.result import Clip, RetargetedFrame, Target
+from eamfmeg_fast.retargeter.clip import Clip
+from eamfmeg_fast.retargeter.given import PictureLike, adjusted, gain_of, motion_of, picture_of
+from eamfmeg_fast.retargeter.report import RetargetedFrame, Target
 from eamfmeg_fast.weights import StoredWeights, WeightsInfo
 from eamfmeg_fast.weights.shapes import is_regenerated
 from eamfmeg_fast.weights.writer import ContentDigest, on_disk
 
-MOTIONS = ("relative", "absolute")
-MAX_GAIN = 100.0
 _ZERO = Fraction(0)
-
-PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any]
 
 
 class Retargeter:
@@ -47,8 +40,9 @@ class Retargeter:
         threads, pin: for PyTorch's pool, which the whole process shares, as `engine.use_threads`.
         motion: "relative" (what moved since the reference frame) or "absolute" (the driving keypoints as they are).
         gain: of keypoint displacements in relative motion, 0 to 100; None is the preset's.
-        still_px: displacements of up to so many pixels become none, 0: never. relative_occlusion: whether the picture
-            counts visibility in parts of what it is at rest. None: the preset's; both as `config.NetworkConfig`.
+        still_px: displacements of up to so many pixels (at 256 px) become none, 0: never. relative_occlusion: whether
+            the picture counts visibility in parts of what it is at rest. None: the preset's; both as
+            `config.NetworkConfig`.
 
     Raises:
         OptionError: a value that means nothing. BackendError: it cannot run here.
@@ -71,10 +65,10 @@ class Retargeter:
         relative_occlusion: bool | None = None,
     ) -> None:
         use_threads(threads, pin)
-        parameters = _adjusted(network, still_px=still_px, relative_occlusion=relative_occlusion)
+        parameters = adjusted(network, still_px=still_px, relative_occlusion=relative_occlusion)
         self.config: NetworkConfig = parameters.config
         self.info = info
-        self.motion, self.gain = _motion(motion), _gain(gain)
+        self.motion, self.gain = motion_of(motion), gain_of(gain)
         self.engine = Engine(parameters, device=device, precision=precision, backend=backend, update=update)
         self._target: Target | None = None
         self._reference: tuple[Keypoints, Crop | None] | None = None
@@ -119,7 +113,7 @@ class Retargeter:
         """A target face, cropped and prepared; see `prepare` for the arguments."""
         path = Path(target) if isinstance(target, (str, os.PathLike)) else None
         name = "the target picture" if path is None else str(path)
-        image = _picture(target)
+        image = picture_of(target)
         box = self._box(image, crop, name)
         picture = cut(image, box, self.config.size)
         return Target(self.engine.prepare(picture), picture, box, name, "" if path is None else sha256_of(path), path)
@@ -149,7 +143,7 @@ class Retargeter:
         if frame is None:
             self._reference = None
             return
-        image = _picture(frame)
+        image = picture_of(frame)
         box = self._box(image, crop, "the reference frame")
         ready = image.shape[:2] == (self.config.size, self.config.size)
         self._reference = self.engine.detect(cut(image, box, self.config.size)), None if ready else box
@@ -172,6 +166,9 @@ class Retargeter:
 
     def stream(self, driving: Any, **options: Any) -> Iterator[RetargetedFrame]:
         """The target set, frame by frame, in constant memory; errors about the clip's beginning come at once.
+
+        A frame is drawn before the next one is read. With smoothing "centred", 0.4 s of frames (512 at most) are read
+        before the first is drawn, and a live picture is late by so much; "causal" reads none ahead.
 
         Args:
             driving: path of a clip or motion file, or frames uint8 `[H, W, 3]` (a list, generator or camera).
@@ -215,7 +212,7 @@ class Retargeter:
             wanted = DrivingOptions(crop=crop_driving, **options)
         except TypeError as error:
             raise OptionError(f"an option that is not known ({error})") from error
-        motion, gain = self.motion if motion is None else _motion(motion), self._resolved(gain)
+        motion, gain = self.motion if motion is None else motion_of(motion), self._resolved(gain)
         if not isinstance(target, Target):
             target = self._wanted() if target is None else self.open_target(target, crop)
         clip = open_driving(driving, wanted, self.config.size, self._finder)
@@ -232,7 +229,7 @@ class Retargeter:
         gain: float | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Every intermediate of one frame, for parity checks: `engine.Engine.trace`."""
-        return self.engine.trace(target, initial, driving, motion=_motion(motion), gain=_gain(gain))
+        return self.engine.trace(target, initial, driving, motion=motion_of(motion), gain=gain_of(gain))
 
     def look(self, shot: Shot) -> Keypoints:
         """The keypoints of a driving frame, which keeps them and the time that they took."""
@@ -269,7 +266,7 @@ class Retargeter:
         return self._target
 
     def _resolved(self, gain: float | None) -> float:
-        chosen = self.gain if gain is None else _gain(gain)
+        chosen = self.gain if gain is None else gain_of(gain)
         return self.config.gain if chosen is None else chosen
 
     def _check_origin(self, driving: Driving) -> None:
@@ -280,31 +277,3 @@ class Retargeter:
             made = f"motion file {driving.name} was made with other weights (preset {facts.preset})"
             fix = "Load those weights, or save the motion again."
             raise InputError(made, f"the loaded weights of preset {self.config.preset}", fix)
-
-
-def _adjusted(network: Network | StoredWeights, **changes: Any) -> Parameters:
-    parameters: Parameters = NetworkParameters(network) if isinstance(network, Network) else network
-    asked = {name: value for name, value in changes.items() if value is not None}
-    return Adjusted(parameters, **asked) if asked else parameters
-
-
-def _picture(given: PictureLike) -> Picture:
-    if isinstance(given, (str, os.PathLike)):
-        return read_picture(given)
-    if isinstance(given, Image.Image):
-        check_size(given.width, given.height, LIMITS.max_picture_pixels, "the picture")
-        return upright(given)
-    return check_picture(given)
-
-
-def _motion(motion: str) -> str:
-    if motion not in MOTIONS:
-        raise OptionError(f"motion {motion!r}", " or ".join(MOTIONS), "Check the spelling.")
-    return motion
-
-
-def _gain(gain: float | None) -> float | None:
-    number = isinstance(gain, (int, float)) and not isinstance(gain, bool) and math.isfinite(gain)
-    if gain is not None and not (number and 0 <= gain <= MAX_GAIN):
-        raise OptionError(f"gain {gain!r}", f"a number from 0 to {MAX_GAIN:g}")
-    return None if gain is None else float(gain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ REST = identity_grid(CELLS, CELLS, "centres", dtype=torch.float64)
 def settled_px(away_px: torch.Tensor, still_px: float = STILL) -> torch.Tensor:
     """Displacements `[h, w, 2]` in px before and after."""
     flow = (REST + away_px * (2 / SIZE))[None]
-    return (settle_flow(flow, REST, still_px, SIZE)[0] - REST) * (SIZE / 2)
+    return (settle_flow(flow, REST, still_px)[0] - REST) * (SIZE / 2)
 
 
 def uniform(length: float) -> torch.Tensor:
@@ -25,8 +27,20 @@ def uniform(length: float) -> torch.Tensor:
 
 def test_small_is_nothing_and_large_is_left_alone() -> None:
     flow = (REST + uniform(0.049) * (2 / SIZE))[None]
-    assert torch.equal(settle_flow(flow, REST, STILL, SIZE)[0], REST)
+    assert torch.equal(settle_flow(flow, REST, STILL)[0], REST)
     assert torch.allclose(settled_px(uniform(0.5)), uniform(0.5), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_a_face_is_held_alike_at_every_size(size: int) -> None:
+    """The same share of the picture moves at every size, with more cells and pixels."""
+    config = replace(PRESETS["small"], size=size)
+    cells = config.map_size
+    rest = identity_grid(cells, cells, "centres", dtype=torch.float64)
+    for px, part in ((0.049, 0.0), (0.125, 0.5), (0.2, 1.0)):
+        away = torch.tensor([0.6, -0.8], dtype=torch.float64).expand(1, cells, cells, 2) * (px / 128)
+        after = settle_flow(rest + away, rest, config.still_px) - rest
+        assert torch.allclose(after, away * part, atol=1e-12)
 
 
 def test_it_is_continuous_and_grows_with_the_displacement() -> None:
@@ -51,7 +65,7 @@ def test_a_moving_region_keeps_its_small_parts() -> None:
 
 def test_off_is_the_flow_itself() -> None:
     flow = torch.rand(1, CELLS, CELLS, 2)
-    assert settle_flow(flow, REST.float(), 0.0, SIZE) is flow
+    assert settle_flow(flow, REST.float(), 0.0) is flow
     occlusion = torch.rand(1, CELLS, CELLS)
     assert visible_since_rest(occlusion, None) is occlusion
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import eamfmeg_fast
 from eamfmeg_fast.config import PRESETS
+from eamfmeg_fast.driving import OneEuro
 from eamfmeg_fast.errors import DtypeError, EamfmegError, FaceError, InputError, OptionError, ShapeError
 from eamfmeg_fast.retargeter import Retargeter
 
@@ -62,8 +63,8 @@ def test_a_file_gives_what_its_frames_give(
     Image.fromarray(target).save(tmp_path / "face.png")
     clip = fresh(tmp_path / "face.png", folder_of(tmp_path / "clip", frames, fps=200, origin=46))
     assert clip.fps == 200
-    assert clip.smoothing == "centred" and fresh(target, frames).smoothing == "none"
-    clip = fresh(tmp_path / "face.png", tmp_path / "clip", smoothing="none", reference_frame=0)
+    assert clip.options.smoothing == fresh(target, frames).options.smoothing == "none"
+    clip = fresh(tmp_path / "face.png", tmp_path / "clip", reference_frame=0)
     drawn = list(clip)
     assert [frame.time for frame in drawn] == [Fraction(n, 200) for n in range(4)]
     assert all((a.image == b.image).all() for a, b in zip(drawn, fresh(Image.fromarray(target), frames), strict=True))
@@ -123,26 +124,31 @@ def test_smoothing_is_drawn_and_told_but_not_kept(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray]
 ) -> None:
     """Frames keep the keypoints that were found, so that a saved motion can be smoothed in another way."""
-    plain, smooth = (list(fresh(target, frames, smoothing=mode)) for mode in (None, "centred"))
+    plain, smooth = (list(fresh(target, frames, smoothing=mode)) for mode in ("none", "centred"))
     assert any((a.image != b.image).any() for a, b in zip(plain, smooth, strict=True))
     assert all((a.keypoints.kp == b.keypoints.kp).all() for a, b in zip(plain, smooth, strict=True))
     assert all(a.timings.keys() == b.timings.keys() for a, b in zip(plain, smooth, strict=True))
     clip = fresh(target, [frames[2]] * 3, smoothing="causal")
     still = [frame.image for frame in clip]
     assert all((image == still[0]).all() for image in still)
-    assert clip.report is not None and clip.report.options["smoothing"] == "causal"
+    assert clip.report is not None
+    told = clip.report.options
+    assert told["smoothing"] == "causal" and told["smoothing_cutoff_hz"] == OneEuro().cutoff_hz
+    assert (told["still_px"], told["relative_occlusion"]) == (0.05, True)
 
 
 def test_a_clip_on_disk_is_measured_from_its_still_beginning(
     fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
 ) -> None:
     rng = np.random.default_rng(4)
-    noisy = [np.clip(frames[0] + rng.normal(0, 6, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    noisy = [np.clip(frames[0] + rng.normal(0, 0.6, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(4)]
     found = [fresh.engine.detect(frame).kp for frame in noisy]
     path = folder_of(tmp_path / "clip", noisy, fps=200)
     clip = fresh(target, path)
-    kp, index = clip.initial()
-    assert index == 0 and np.allclose(kp.kp, np.mean(found, axis=0), atol=1e-6)
+    kp, averaged = clip.initial()
+    assert averaged == range(4) and np.allclose(kp.kp, np.mean(found, axis=0), atol=1e-6)
+    next(iter(clip))
+    assert clip.report is not None and clip.report.options["reference_frame"] == "steadied 0-3"
     assert (fresh(target, path, reference_frame=0).initial()[0].kp == found[0]).all()
     assert (fresh(target, noisy).initial()[0].kp == found[0]).all()
 

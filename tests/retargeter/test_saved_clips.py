@@ -110,17 +110,32 @@ def test_a_motion_file_draws_the_same(
     path = tmp_path / "m.safetensors"
     clip = fresh(target, iter(frames), fps=200)
     clip.save(tmp_path / "out", save_motion=path)
-    again = fresh(target, path, smoothing="none")
+    again = fresh(target, path)
     assert again.fps == 200
     for one, two in zip(fresh(target, frames, fps=200), again, strict=True):
         assert (one.image == two.image).all() and (one.index, one.time) == (two.index, two.time)
-    moved = fresh(target, path, reference_frame=2, smoothing="none")
+    moved = fresh(target, path, reference_frame=2)
     pairs = zip(fresh(target, frames, reference_frame=2), moved, strict=True)
     assert all((one.image == two.image).all() for one, two in pairs)
     with pytest.raises(OptionError):
         fresh(target, path, start=1)
     with pytest.raises(OptionError, match="reference frame 9"):
         list(fresh(target, path, reference_frame=9))
+
+
+def test_a_saved_clip_of_a_file_is_drawn_the_same_and_told_the_same(
+    fresh: Retargeter, target: np.ndarray, frames: list[np.ndarray], tmp_path: Path, folder_of: FolderOf
+) -> None:
+    """Its neutral face is a mean, which the motion file holds, and says what it is of."""
+    clip = fresh(target, folder_of(tmp_path / "clip", [*frames[:1] * 4, *frames[1:3]], fps=40))
+    path = tmp_path / "m.safetensors"
+    told = clip.save(tmp_path / "out", save_motion=path).options
+    again = fresh(target, path)
+    for one, two in zip(clip, again, strict=True):
+        assert (one.image == two.image).all()
+    assert again.report is not None
+    assert again.report.options["reference_frame"] == told["reference_frame"] == "steadied 0-3"
+    assert "smoothing_cutoff_hz" not in told and told["smoothing"] == "none"
 
 
 def test_a_motion_file_of_other_weights_is_refused(

@@ -96,4 +96,4 @@ class MotionFinder:
         motion = Motion(torch.empty(batch, size, size, 2), torch.empty(batch, size, size))
         logits, visible = maps[..., : config.num_kp + 1], maps[..., config.num_kp + 1]
         dense_motion_cpu((None, *motion), logits, visible, affine, grid)
-        return motion._replace(flow=settle_flow(motion.flow, self._rest, config.still_px, config.size))
+        return motion._replace(flow=settle_flow(motion.flow, self._rest, config.still_px))

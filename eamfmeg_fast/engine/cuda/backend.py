@@ -128,7 +128,7 @@ class CudaBackend:
 
         points = {"moved_kp": moved.kp, "moved_jacobian": moved.jacobian}
         shapes = self._typed(maps.named()) | points
-        key = ("draw", decoder, moved.kp.shape[0], maps.target_kp.shape[0])
+        key = ("draw", decoder, moved.kp.shape[0], maps.target_kp.shape[0], *maps.named())
         program = self._programs.get(key, lambda: self._program(step, shapes))
         program.load("state", state, maps.named())
         program.load("moved", None, points)

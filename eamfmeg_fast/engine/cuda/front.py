@@ -82,4 +82,4 @@ class MotionFinder:
         )
         maps = settle(self._heads(self._hourglass(inputs)), self._heads.bias, relu=False)
         _, flow, occlusion = dense_motion(maps[..., :count], maps[..., count], affine, config.pixel_grid)
-        return Motion(settle_flow(flow, self._rest, config.still_px, config.size), occlusion)
+        return Motion(settle_flow(flow, self._rest, config.still_px), occlusion)

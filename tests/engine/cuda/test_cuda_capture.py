@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,21 @@ def test_nothing_is_captured_twice(one_network: Network, backend: Backends, pict
         state = fast.prepare(pictures(1, seed=count))
         fast.draw(state, fast.detect(pictures(count)))
     assert counting.captured == 4
+
+
+def test_a_state_without_rest_is_not_drawn_with_another_s(
+    one_network: Network, backend: Backends, pictures: Pictures
+) -> None:
+    """One program holds one set of maps: what a state lacks is not what the program was loaded with before."""
+    fast = backend(one_network, "fp32", GraphShell())
+    first, second = fast.prepare(pictures(1, seed=1)), fast.prepare(pictures(1, seed=2))
+    moved = fast.detect(pictures(1, seed=5))
+    without = replace(second, rest=None)
+    expected = backend(one_network).draw(without, moved)
+    fast.draw(replace(first, rest=torch.ones_like(first.rest) * 0.9), moved)
+    drawn = fast.draw(without, moved)
+    assert (drawn.images.int() - expected.images.int()).abs().max() <= 1
+    assert not torch.equal(drawn.images, fast.draw(second, moved).images)
 
 
 def test_programs_that_were_not_used_for_long_are_let_go() -> None:

@@ -1,4 +1,4 @@
-"""What comes out: single frames, the lazily drawn clip, and the report on how it went."""
+"""The lazily drawn clip, and what it leaves on disk."""
 
 from __future__ import annotations
 
@@ -13,105 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eamfmeg_fast.driving import Driving, DrivingOptions, Shot, smoothed
-from eamfmeg_fast.engine import TargetState
+from eamfmeg_fast.driving import Driving, DrivingOptions, OneEuro, Shot, smoothed
 from eamfmeg_fast.errors import MediaError, OptionError
-from eamfmeg_fast.faces import Crop, Picture
+from eamfmeg_fast.faces import Picture
 from eamfmeg_fast.media import ClipWriter, open_writer
 from eamfmeg_fast.media.safe_file import refuse_inputs, shown
 from eamfmeg_fast.motion_file import MotionFacts, MotionRow, MotionWriter
 from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.provenance import Mark, manifest_path, write_manifest
+from eamfmeg_fast.retargeter.report import Report, RetargetedFrame, Target, frames_in_words
 
 if TYPE_CHECKING:
     from eamfmeg_fast.retargeter.core import Retargeter
 
-_MAX_LISTED = 100
-
-
-@dataclass(frozen=True)
-class Target:
-    """A prepared target face.
-
-    Attributes:
-        state: what the engine keeps. picture: uint8 `[S, S, 3]`, the crop. crop: its box in the original.
-        name: for people. sha256: of the file, "" without one. path: the file, None without one.
-    """
-
-    state: TargetState
-    picture: Picture
-    crop: Crop
-    name: str
-    sha256: str = ""
-    path: Path | None = None
-
-
-@dataclass(frozen=True)
-class RetargetedFrame:
-    """One drawn frame.
-
-    Attributes:
-        image: uint8 `[S, S, 3]` RGB.
-        index, time: of the driving frame it repeats; time in seconds.
-        timings: milliseconds for "read", "face", "keypoints" and "draw", as far as they were needed.
-        lost: the face was gone, the picture is the last one before.
-        keypoints: of the driving frame, before any smoothing.
-        driving: the driving frame as the network saw it, uint8 `[S, S, 3]`; None from a motion file.
-    """
-
-    image: Picture
-    index: int
-    time: Fraction
-    timings: dict[str, float]
-    lost: bool
-    keypoints: Keypoints
-    driving: Picture | None = None
-
-
-@dataclass
-class Report:
-    """How one pass through a clip went; plain values.
-
-    Attributes:
-        frames: drawn. lost: in which the face was gone; lost_frames: the first hundred of them.
-        stopped_at: index of the frame that ended the clip early, or None.
-        reference_frame: index of the neutral driving frame; None for one set by `set_reference`.
-        options: everything that made the pictures what they are. fps: frames per second, exact text.
-        seconds: wall time. mean_ms: milliseconds per frame and stage.
-        output, manifest, motion_file: what was written.
-    """
-
-    target: str = ""
-    driving: str = ""
-    frames: int = 0
-    lost: int = 0
-    lost_frames: list[int] = field(default_factory=list)
-    stopped_at: int | None = None
-    reference_frame: int | None = None
-    fps: str = ""
-    seconds: float = 0.0
-    mean_ms: dict[str, float] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    output: str | None = None
-    manifest: str | None = None
-    motion_file: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, in JSON's types."""
-        return asdict(self)
-
-    def count(self, frame: RetargetedFrame) -> None:
-        """Take one drawn frame into the figures."""
-        self.frames += 1
-        for stage, ms in frame.timings.items():
-            mean = self.mean_ms.get(stage, 0.0)
-            self.mean_ms[stage] = mean + (ms - mean) / self.frames
-
-    def lose(self, index: int) -> None:
-        """Note a frame without a face."""
-        self.lost += 1
-        if len(self.lost_frames) < _MAX_LISTED:
-            self.lost_frames.append(index)
+_ONE_EURO = {f"smoothing_{name}": value for name, value in asdict(OneEuro()).items()}
 
 
 @dataclass
@@ -133,12 +48,13 @@ class Clip:
     gain: float
     reference: Keypoints | None = None
     report: Report | None = None
-    _initial: tuple[Keypoints, int | None] | None = field(default=None, init=False, repr=False)
+    _initial: tuple[Keypoints, range | None] | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[RetargetedFrame]:
         report = self.report = Report(self.target.name, self.driving.name, fps=str(self.driving.fps))
         begin = perf_counter()
-        initial, report.reference_frame = self._initial = self.initial()
+        initial, neutral = self._initial = self.initial()
+        report.reference_frame = frames_in_words(neutral)
         held: RetargetedFrame | None = None
         for shot, keypoints in self._shots():
             if shot.lost and held is not None:
@@ -157,30 +73,25 @@ class Clip:
             report.seconds = perf_counter() - begin
             yield frame
 
-    @property
-    def smoothing(self) -> str:
-        """As asked for, or what suits the driving clip."""
-        return self.options.smoothing or ("none" if self.driving.path is None else "centred")
-
     def _shots(self) -> Iterator[tuple[Shot, Keypoints | None]]:
         """Driving frames with the keypoints to draw; None: their own."""
         shots = self.driving.shots()
-        if self.smoothing == "none":
+        if self.options.smoothing == "none":
             return ((shot, None) for shot in shots)
-        return smoothed(shots, self.retargeter.look, self.smoothing, self.fps)
+        return smoothed(shots, self.retargeter.look, self.options.smoothing, self.fps)
 
     @property
     def fps(self) -> Fraction:
         """Frames per second of the driving clip."""
         return self.driving.fps
 
-    def initial(self) -> tuple[Keypoints, int | None]:
-        """Keypoints of the neutral driving frame, and its index (None: set by hand)."""
+    def initial(self) -> tuple[Keypoints, range | None]:
+        """Keypoints of the neutral driving face, and the frames that they are the mean of (None: set by hand)."""
         if self.reference is not None:
             return self.reference, None
         return self.driving.initial(self.retargeter.engine.detect, self.target.state.keypoints)
 
-    def describe(self, reference_frame: int | None) -> dict[str, Any]:
+    def describe(self, reference_frame: int | str | None) -> dict[str, Any]:
         """Everything that makes the pictures what they are, as plain values."""
         plan = self.retargeter.engine.plan
         facts = {
@@ -194,8 +105,10 @@ class Clip:
             "crop_driving": None if self.driving.crop is None else str(self.driving.crop),
             "start": self.options.start,
             "end": self.options.end,
-            "smoothing": self.smoothing,
+            "smoothing": self.options.smoothing,
+            **({} if self.options.smoothing == "none" else _ONE_EURO),
             "still_px": self.retargeter.config.still_px,
+            "relative_occlusion": self.retargeter.config.counts_from_rest,
             "reference_frame": "set by hand" if reference_frame is None else reference_frame,
             "on_lost": self.options.on_lost,
         }
@@ -300,7 +213,8 @@ class Clip:
             self.fps,
             mark.driving_sha256,
             self.driving.origin,
-            report.reference_frame or 0,
+            0 if found[1] is None else found[1].start,
+            1 if found[1] is None else len(found[1]),
         )
         return MotionWriter(Path(path), facts, (initial[0], initial[1]))
 
