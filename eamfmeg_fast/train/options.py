@@ -164,7 +164,7 @@ RECIPES: dict[str, TrainOptions] = {
         accumulate=1,
     ),
 }
-"""What the shipped weights are trained by."""
+"""What the next weights are trained by; a shipped file's card has its own recipe."""
 
 
 def check_options(options: TrainOptions) -> None:
