@@ -23,6 +23,8 @@ class Limits:
 
 
 LIMITS = Limits()
+DEFAULT_WEIGHTS = "base"
+"""What is used where no weights are named."""
 MAX_STILL_PX = 8.0
 """Of `NetworkConfig.still_px`, at 256 px: more would hold back every micro-expression."""
 
@@ -127,11 +129,12 @@ class NetworkConfig:
 
 _FOMM = NetworkConfig("fomm")
 
+_FRONT = HourglassConfig(24, 5, 160)
 _BASE = NetworkConfig(
     "base",
     num_kp=20,
-    keypoint=HourglassConfig(24, 5, 160),
-    dense_motion=HourglassConfig(24, 5, 160),
+    keypoint=_FRONT,
+    dense_motion=_FRONT,
     keypoint_kernel=3,
     keypoint_padding=1,
     mask_kernel=3,
@@ -152,25 +155,7 @@ PRESETS: dict[str, NetworkConfig] = {
     "eamfmeg": NetworkConfig("eamfmeg", edge=True, attention="released", gain=2.0, adapt_scale=True),
     "fomm": _FOMM,
     "fmeg": replace(_FOMM, preset="fmeg"),
-    "small": NetworkConfig(
-        "small",
-        keypoint=HourglassConfig(16, 5, 160),
-        dense_motion=HourglassConfig(16, 5, 160),
-        keypoint_kernel=5,
-        keypoint_padding=2,
-        mask_kernel=5,
-        generator_expansion=16,
-        generator_max_features=64,
-        residual_blocks=4,
-        edge=True,
-        attention="edge-query",
-        attention_dim=16,
-        skip=True,
-        relative_occlusion=True,
-        still_px=0.05,
-        adapt_scale=True,
-        pixel_grid="centres",
-    ),
+    "small": replace(_BASE, preset="small", generator_expansion=16, generator_max_features=64, attention_dim=16),
     "base": _BASE,
 }
 

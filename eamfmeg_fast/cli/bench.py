@@ -8,6 +8,7 @@ import typer
 
 from eamfmeg_fast.cli.options import Json
 from eamfmeg_fast.cli.output import Bar, print_json
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.errors import BackendError, EamfmegError, PartialError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _COLUMNS = ("plan", "first ms", "p50", "p95", "p99", "fps", "MB", "PSNR dB", "kp
 
 
 def bench(
-    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "small",
+    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = DEFAULT_WEIGHTS,
     plans: Annotated[
         str, typer.Option(help='Like "cpu/fp32,cpu/bf16"; default: all that run here with these weights.')
     ] = "",

@@ -9,13 +9,14 @@ import typer
 
 from eamfmeg_fast.cli.options import Json
 from eamfmeg_fast.cli.output import Bar, print_json
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 
 app = typer.Typer(help="Measure how faithfully movements are repeated.", no_args_is_help=True)
 
 
 @app.command("lab")
 def lab(
-    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "small",
+    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = DEFAULT_WEIGHTS,
     clips: Annotated[int, typer.Option(help="How many held-out people.")] = 8,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     noise: Annotated[bool, typer.Option(help="With the camera's noise on target, driver and truth.")] = True,

@@ -10,6 +10,7 @@ import typer
 
 from eamfmeg_fast.cli.options import Json
 from eamfmeg_fast.cli.output import Bar, print_json
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.errors import MediaError, OptionError, PartialError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def clips(
     driving: Drivings = None,
     target: Targets = None,
     compare: Outputs = None,
-    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = "small",
+    weights: Annotated[str, typer.Option(help="A name or a .safetensors file.")] = DEFAULT_WEIGHTS,
     crop: Annotated[str, typer.Option(help="Of clips and targets: none (centre square) or auto (the face).")] = "none",
     grey: Annotated[str, typer.Option(help="Take the colours off: none, driving or target.")] = "none",
     gain: Gain = None,

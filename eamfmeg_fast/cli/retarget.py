@@ -9,6 +9,7 @@ import typer
 
 from eamfmeg_fast.cli.options import Json, Overwrite
 from eamfmeg_fast.cli.output import Bar, print_json
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.errors import OptionError, PartialError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def retarget(
     *,
     out: Out,
     pairs: Pairs = None,
-    weights: Weights = "small",
+    weights: Weights = DEFAULT_WEIGHTS,
     motion: Motion = "relative",
     gain: Gain = None,
     crop: CropTarget = "auto",

@@ -10,12 +10,13 @@ import typer
 
 from eamfmeg_fast.cli.options import Json
 from eamfmeg_fast.cli.output import Bar, print_json
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.errors import OptionError
 
 
 def train(
     out: Annotated[Path, typer.Argument(help="Folder of the run; a run that is there goes on where it stopped.")],
-    preset: Annotated[str, typer.Option(help="Which network; its recipe says how.")] = "small",
+    preset: Annotated[str, typer.Option(help="Which network; its recipe says how.")] = DEFAULT_WEIGHTS,
     minutes: Annotated[float, typer.Option(help="Stop, resumably, after so long; 0 trains to the end.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Of weights, data and augmentation; default: the recipe's.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun each process takes one.")] = "auto",

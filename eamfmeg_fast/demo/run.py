@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.demo.sheet import Phase, contact_sheet
 from eamfmeg_fast.errors import BackendError
 from eamfmeg_fast.lab import HELD_OUT_SEEDS, LabClip, lab_clip
@@ -46,7 +47,9 @@ class DemoFiles:
         ]
 
 
-def demo(out: Path, weights: str | Path = "small", on_frame: Callable[[int, int], None] | None = None) -> DemoFiles:
+def demo(
+    out: Path, weights: str | Path = DEFAULT_WEIGHTS, on_frame: Callable[[int, int], None] | None = None
+) -> DemoFiles:
     """Write the demonstration's files into the folder `out`.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eamfmeg_fast.config import NetworkConfig
+from eamfmeg_fast.config import DEFAULT_WEIGHTS, NetworkConfig
 from eamfmeg_fast.driving import Driving, DrivingOptions, MotionDriving, Shot, open_driving
 from eamfmeg_fast.engine import Engine, TargetState, use_threads
 from eamfmeg_fast.errors import InputError, OptionError
@@ -75,7 +75,7 @@ class Retargeter:
         self._finder = FaceFinder()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "small", **options: Any) -> Retargeter:
+    def from_pretrained(cls, name: str | Path = DEFAULT_WEIGHTS, **options: Any) -> Retargeter:
         """A retargeter with the weights of a name or file.
 
         Args:

@@ -83,11 +83,9 @@ FRONT = (
 )
 """Where motion is: pictures of half the size are enough, and the true keypoints let both halves of it learn at once."""
 
-SMALL_RECIPE = (*FRONT, Stage(steps=700, batch=4, size=256, parts="decoder", rate=2e-3, spots=10))
-BASE_RECIPE = (
-    *FRONT,
-    Stage(steps=1200, batch=4, size=256, parts="decoder", rate=2e-3, spots=10),
-)
+BASE_RECIPE = (*FRONT, Stage(steps=1200, batch=4, size=256, parts="decoder", rate=2e-3, spots=10))
+SMALL_RECIPE = (Stage(steps=700, batch=4, size=256, parts="decoder", rate=2e-3, spots=10),)
+"""`small` takes over the front of `base`: the motion is the same, only the drawing is quicker."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ class TrainOptions:
         publish: write the weights file at the end. scales: and measure the scales of precision int8 for it.
     """
 
-    preset: str = "small"
-    out: Path = Path("runs/small")
-    stages: tuple[Stage, ...] = SMALL_RECIPE
+    preset: str = "base"
+    out: Path = Path("runs/base")
+    stages: tuple[Stage, ...] = BASE_RECIPE
     seed: int = 1
     picture_share: float = 0.17
     weights: LossWeights = field(default_factory=LossWeights)
@@ -153,6 +151,7 @@ RECIPES: dict[str, TrainOptions] = {
         picture_share=0.17,
         weights=LossWeights(),
         accumulate=1,
+        start_from="base",
     ),
     "base": TrainOptions(
         preset="base",

@@ -19,7 +19,7 @@ from eamfmeg_fast.errors import BackendError, OptionError
 from eamfmeg_fast.train import RECIPES, LossWeights, Stage, Trained, TrainOptions, delivery
 from eamfmeg_fast.train.feed import Batch
 from eamfmeg_fast.train.log import curve
-from eamfmeg_fast.train.options import check_options, recipe, signature
+from eamfmeg_fast.train.options import PARTS, check_options, recipe, signature
 from eamfmeg_fast.train.ranks import Ranks, joined_ranks
 from eamfmeg_fast.train.stopping import Stop
 
@@ -30,7 +30,9 @@ def test_every_recipe_is_whole_and_of_its_preset() -> None:
     assert {"small", "base"} <= set(RECIPES)
     for name, options in RECIPES.items():
         assert options.preset == name and options.out == Path("runs") / name
-        assert options.stages and options.steps > 1000 and options.config is None
+        assert options.steps >= 500 and options.config is None
+        learned = {part for stage in options.stages for part in PARTS[stage.parts]}
+        assert learned == {"front", "decoder"} or (learned == {"decoder"} and options.start_from in RECIPES)
         if name in PRESETS:
             check_options(options)
             assert recipe(options)["network"]["preset"] == name
@@ -62,7 +64,7 @@ def test_the_signature_is_of_what_the_result_depends_on(tiny: NetworkConfig) -> 
     plain = TrainOptions()
     own = signature(plain)
     same = {"out": Path("x"), "minutes": 3.0, "threads": 2, "workers": 0, "save_every": 7, "device": "cpu"}
-    for name, value in (same | {"publish": False, "scales": False, "config": PRESETS["small"]}).items():
+    for name, value in (same | {"publish": False, "scales": False, "config": PRESETS["base"]}).items():
         assert signature(replace(plain, **{name: value})) == own, name
     other = {"seed": 2, "accumulate": 2, "picture_share": 0.2, "weights": LossWeights(edge=1.0), "config": tiny}
     for name, value in (other | {"stages": plain.stages[:2], "vgg19": Path("a/vgg.safetensors")}).items():
@@ -151,12 +153,12 @@ def test_the_command_line_starts_from_the_recipe(monkeypatch: pytest.MonkeyPatch
         return Trained(None, 0, options.steps, None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(eamfmeg_fast.train, "run", fake)
-    monkeypatch.setitem(RECIPES, "small", replace(RECIPES["small"], seed=5, accumulate=3))
+    monkeypatch.setitem(RECIPES, "base", replace(RECIPES["base"], seed=5, accumulate=3))
     words = ["train", str(tmp_path), "--device", "cpu"]
     assert CliRunner().invoke(app, words).exit_code == 0
     more = ["--seed", "2", "--accumulate", "4", "--shorten", "0.1", "--start-from", "small", "--no-scales"]
     assert CliRunner().invoke(app, [*words, *more]).exit_code == 0
     plain, changed = told
-    assert plain == replace(RECIPES["small"], out=tmp_path, device="cpu")
+    assert plain == replace(RECIPES["base"], out=tmp_path, device="cpu")
     assert (changed.seed, changed.accumulate, changed.start_from, changed.scales) == (2, 4, "small", False)
     assert [stage.steps for stage in changed.stages] == [round(s.steps * 0.1) for s in plain.stages]

@@ -29,7 +29,9 @@ AT_ONCE = 1e-9
 
 
 def options(folder: Path, config: NetworkConfig | None, **changes: object) -> TrainOptions:
-    plain = TrainOptions(out=folder, config=config, stages=STAGES, workers=0, threads=1, device="cpu", accumulate=2)
+    plain = TrainOptions(
+        "small", out=folder, config=config, stages=STAGES, workers=0, threads=1, device="cpu", accumulate=2
+    )
     return replace(plain, publish=config is None, scales=False, **changes)
 
 
@@ -186,7 +188,7 @@ narrow = HourglassConfig(4, 5, 8)
 tiny = replace(preset("small"), size=128, keypoint=narrow, dense_motion=narrow, generator_expansion=4,
                generator_max_features=8, residual_blocks=1, attention_dim=4)
 stages = (Stage(1, 2, 128, "front"), Stage(2, 2, 128, "all"))
-run(TrainOptions(out=Path(sys.argv[1]), config=tiny, stages=stages, workers=0, threads=1, device="cpu", accumulate=2,
+run(TrainOptions("small", Path(sys.argv[1]), stages, config=tiny, workers=0, threads=1, device="cpu", accumulate=2,
                  publish=False, minutes=float(sys.argv[2])))
 """
 

@@ -28,7 +28,7 @@ AT_ONCE = 1e-9
 
 
 def options(folder: Path, **changes: object) -> TrainOptions:
-    return replace(TrainOptions(out=folder, stages=STAGES, workers=0, threads=1, save_every=1, scales=False), **changes)
+    return replace(TrainOptions("small", folder, STAGES, workers=0, threads=1, save_every=1, scales=False), **changes)
 
 
 def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
