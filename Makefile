@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test fast lint format types sanitize operators bench rivals growth figures soak claims steadying \
-  faces gpu clean
+  faces lab gpu clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,6 +57,12 @@ soak: $(VENV)/.installed  ## 10,000 frames of `small`: memory must not grow
 
 rivals: $(VENV)/.bench  ## the engine against other runtimes, 15 minutes on a quiet machine; writes benchmarks/README.md
 	$(PY) benchmarks/engine.py
+
+lab: $(VENV)/.installed  ## the shipped weights on held-out people of the lab, 15 minutes; writes the README's table
+	for weights in base small; do for noise in --noise --no-noise; do \
+	  $(PY) -m eamfmeg_fast eval lab --weights $$weights $$noise --out benchmarks/results/lab.jsonl || exit 1; \
+	done; done
+	$(PY) benchmarks/lab_table.py
 
 figures: $(VENV)/.installed  ## the README's pictures and the model cards, drawn from the shipped weights
 	$(PY) benchmarks/figures.py

@@ -18,6 +18,7 @@ import numpy as np
 from failures import Row, gallery
 from PIL import Image
 
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.demo.run import portrait
 from eamfmeg_fast.demo.sheet import Phase, contact_sheet
 from eamfmeg_fast.evaluate.curves import curves_svg
@@ -27,7 +28,6 @@ from eamfmeg_fast.lab import HELD_OUT_SEEDS, LabClip, lab_clip
 from eamfmeg_fast.media.mark import xmp_packet
 from eamfmeg_fast.provenance import Mark
 from eamfmeg_fast.retargeter import Retargeter
-from eamfmeg_fast.weights import pretrained_names
 
 RESULTS = Path(__file__).parent / "results"
 FACTS, SHEET, FAILED, MOTION = "figures.json", "sheet.jpg", "failures.jpg", "motion.svg"
@@ -37,11 +37,6 @@ _TITLE = "One person of the lab drives another, {fps:g} frames/s (weights: {weig
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 Picture = np.ndarray[Any, Any]
-
-
-def shown_weights() -> str:
-    """The weights that a user gets who names none: `base` where it is shipped, else `small`."""
-    return "base" if "base" in pretrained_names() else "small"
 
 
 def sheet(retargeter: Retargeter, driver: LabClip) -> Image.Image:
@@ -68,7 +63,7 @@ def motion(retargeter: Retargeter, driver: LabClip) -> str:
         regions.step(*(motion.step(picture) for motion, picture in zip(cells, grey, strict=True)))
     if regions is None:
         raise SystemExit("The driving clip gave no frame.")
-    return curves_svg(regions.curves(), _TITLE.format(fps=float(driver.fps), weights=shown_weights()))
+    return curves_svg(regions.curves(), _TITLE.format(fps=float(driver.fps), weights=DEFAULT_WEIGHTS))
 
 
 def jpeg(image: Image.Image, mark: Mark) -> bytes:
@@ -95,8 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the figures of the README from the shipped weights.")
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
-    name = shown_weights()
-    retargeter = Retargeter.from_pretrained(name, device="cpu", precision="fp32")
+    retargeter = Retargeter.from_pretrained(DEFAULT_WEIGHTS, device="cpu", precision="fp32")
     mark = Mark("", "", retargeter.weights_sha256, {"made_by": "benchmarks/figures.py"})
     driver = _film(3, 5, {1: 0.9, 2: 0.9, 12: 1.0}, fps=100, noisy=True)
     failed, rows = gallery(retargeter)
@@ -111,7 +105,7 @@ def main() -> None:
         print(f"{out / file}: {len(data) / 1e3:.0f} kB")
     for row in rows:
         print(f"  {row.failure.name}: {100 * row.left:.0f} % of the difference left")
-    found = facts(name, retargeter.content_sha256, files, rows)
+    found = facts(DEFAULT_WEIGHTS, retargeter.content_sha256, files, rows)
     (out / FACTS).write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -1,49 +1,60 @@
-"""The table of lab scores in the README: `python benchmarks/lab_table.py [clips]` measures, keeps and prints it."""
+"""The README's table of the shipped weights on held-out people of the lab; `make lab` measures and writes it.
+
+A column is the latest row of results/lab.jsonl for exactly these tensors, with the camera's noise or without.
+"""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "small.json"
-WORDS = {
-    "psnr": "PSNR of the whole picture",
-    "psnr_moving": "PSNR inside the moving mask",
-    "psnr_still": "the unmoved target scores there",
-    "end_point_error_px": "end-point error of the flow there",
-    "motion_px": "true motion there",
-}
+from cards import kept_scores
+from engine_table import FRONT_PAGE, between
 
+from eamfmeg_fast.evaluate.figures import FIGURES
+from eamfmeg_fast.weights import StoredWeights, pretrained_names
 
-def rows(result: dict[str, dict[str, float]]) -> list[str]:
-    """The lines of the table from the means with and without camera noise."""
-    lines = []
-    for name, words in WORDS.items():
-        unit = "px" if name.endswith("_px") else "dB"
-        digits = 2 if unit == "px" else 1
-        values = " | ".join(f"{result[kind][name]:.{digits}f} {unit}" for kind in ("noisy", "clean"))
-        lines.append(f"| {words} | {values} |")
-    return lines
+BEGIN, END = "<!-- made by benchmarks/lab_table.py -->", "<!-- end of lab -->"
+SHOWN = (
+    "psnr psnr_moving psnr_still motion_px end_point_error_px error_share still_error_px intensity_corr intensity_gain "
+    "apex_error_frames cross_likeness identity_ssim jitter_px jitter_processed_px"
+).split()
+_KINDS = {True: "noisy", False: "clean"}
+
+Row = dict[str, Any]
 
 
-def measure(clips: int) -> dict[str, object]:
-    """Score the shipped `small` on held-out lab people."""
-    from eamfmeg_fast.evaluate import score_lab, summary
-    from eamfmeg_fast.retargeter import Retargeter
+def shipped_scores(rows: list[Row]) -> dict[str, Row]:
+    """Means by the head of their column, as far as there are any.
 
-    retargeter = Retargeter.from_pretrained("small")
-    means = {k: summary(list(score_lab(retargeter, clips, noisy=k == "noisy"))) for k in ("noisy", "clean")}
-    return {"content_sha256": retargeter.content_sha256, "clips": clips, **means}
+    Args:
+        rows: of lab.jsonl, the latest last.
+    """
+    found = {}
+    for name in pretrained_names():
+        content = StoredWeights(name).info.content_sha256
+        for noise, words in _KINDS.items():
+            mine = [row for row in rows if row["content_sha256"] == content and row["noise"] == noise]
+            if mine:
+                found[f"`{name}`, {words}"] = mine[-1]["mean"]
+    return found
+
+
+def table(scores: dict[str, Row]) -> str:
+    """The table; a figure that was not measured is "-"."""
+    lines = ["| | " + " | ".join(scores) + " | wanted |", "|---|" + "---|" * (len(scores) + 1)]
+    for name in SHOWN:
+        figure = FIGURES[name]
+        cells = [figure.show(float(mean.get(name, float("nan")))) for mean in scores.values()]
+        words = figure.words.replace("  ", "... ", 1)
+        lines.append(f"| {words} | " + " | ".join(cells) + f" | {figure.goal} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure, keep and print."""
-    result = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 16)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print("\n".join(rows(result)))
+    """Write it into the README, and print it."""
+    made = table(shipped_scores(kept_scores()))
+    FRONT_PAGE.write_text(between(FRONT_PAGE.read_text(), BEGIN, END, made))
+    print(made)
 
 
 if __name__ == "__main__":
