@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SIGMA_PX = 2.0
-_LIMIT = 3.0
+_LIMIT = 5.0
 _FAR = 2.5
 _NORMAL = 0.6745
 """Median of |x| for normal x of deviation 1."""
@@ -22,7 +22,7 @@ def split_grain(picture: Tensor) -> tuple[Tensor, Tensor]:
 
     Grain is detail finer than a Gaussian of 2 px: sensor noise, dither, blocks. A pattern at the limit of resolution
     that moves by half a pixel vanishes, and one that stays does not; that is also how it is in a real recording. In a
-    grainy picture detail is as strong in one place as in another, and all of it, cut off at three times its robust
+    grainy picture detail is as strong in one place as in another, and all of it, cut off at five times its robust
     deviation (from the median of its size, channel by channel), is taken for grain. In a clean one it is pores, lashes
     and contours: only what is weak there is, and nothing of what is strong, so that no ghost of a contour stays
     behind. Between the two the split is between.

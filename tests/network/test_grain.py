@@ -35,7 +35,7 @@ def test_the_parts_add_up_and_noise_goes_to_the_grain() -> None:
 def test_a_strong_edge_stays_with_the_face() -> None:
     smooth, noise = scene(0.01)
     _, grain = split_grain(smooth + noise)
-    assert grain.abs().max() < 0.05
+    assert grain.abs().max() < 0.06
     _, nothing = split_grain(torch.full((1, 3, 64, 64), 0.5))
     assert nothing.abs().max() < 1e-6
 
