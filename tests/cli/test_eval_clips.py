@@ -31,7 +31,7 @@ def test_many_pairs_with_one_that_fails(eamfmeg: Eamfmeg, kit: Path, quick: list
     kept = json.loads((out / "scores.json").read_text())
     assert kept["preset"] == "small" and "/" in kept["plan"] and len(kept["weights_sha256"]) == 64
     made = kept["pairs"][1]["settings"]
-    assert made["smoothing"] == "none" and made["reference_frame"] == "steadied 0-1" and made["gain"] == 1.0
+    assert made["smoothing"] == "none" and made["reference_frame"] in (0, "steadied 0-1") and made["gain"] == 1.0
     assert made["still_px"] == kept["still_px"] > 0 and made["relative_occlusion"] and kept["relative_occlusion"]
     assert kept["failed"] == 1 and kept["crop"] == "auto" and f"{kept['mean']['corr']:.2f}" == mean.split()[-7]
 

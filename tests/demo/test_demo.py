@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import eamfmeg_fast.demo.run
+from eamfmeg_fast.config import DEFAULT_WEIGHTS
 from eamfmeg_fast.demo.__main__ import main
 from eamfmeg_fast.demo.sheet import Phase, contact_sheet
 from eamfmeg_fast.media import probe
@@ -23,7 +24,7 @@ from eamfmeg_fast.weights import save_network, store
 def test_what_the_demonstration_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_network(fill_seeded(build_network("small")), tmp_path / "small.safetensors")
+    save_network(fill_seeded(build_network("small")), tmp_path / f"{DEFAULT_WEIGHTS}.safetensors")
     monkeypatch.setattr(store, "PRETRAINED", tmp_path)
     monkeypatch.setattr(eamfmeg_fast.demo.run, "_FPS", 25)
     monkeypatch.chdir(tmp_path)
@@ -62,4 +63,4 @@ def test_without_weights_it_says_so_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert main() == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert "no weights called small" in errors[-1]
+    assert f"no weights called {DEFAULT_WEIGHTS}" in errors[-1]

@@ -89,7 +89,7 @@ def test_the_trace_holds_every_stage() -> None:
     trace = traced("fp32")
     assert set(trace) == STAGES
     assert trace["prediction"].shape == (1, 3, 256, 256) and trace["flow"].shape == (1, 64, 64, 2)
-    assert trace["sparse_motion"].shape == (1, 11, 64, 64, 2) and trace["sparse_warped"].shape == (1, 11, 3, 64, 64)
+    assert trace["sparse_motion"].shape == (1, 21, 64, 64, 2) and trace["sparse_warped"].shape == (1, 21, 3, 64, 64)
     assert trace["attention"].shape == (1, 16, 256, 256)
     assert 0 <= trace["prediction"].min() and trace["prediction"].max() <= 1
 

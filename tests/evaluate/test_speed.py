@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eamfmeg_fast.cli import run
+from eamfmeg_fast.config import DEFAULT_WEIGHTS, PRESETS
 from eamfmeg_fast.engine import building
 from eamfmeg_fast.errors import BackendError, BackendWarning, OptionError, WeightsError
 from eamfmeg_fast.evaluate import measure_scales, speed, speed_child
@@ -22,7 +23,9 @@ from eamfmeg_fast.weights import StoredWeights
 
 def truth(size: int = 16) -> Truth:
     rng = np.random.default_rng(1)
-    return Truth(np.array([1, 2]), rng.uniform(0, 1, (2, 3, size, size)), rng.uniform(-1, 1, (2, 10, 2)))
+    return Truth(
+        np.array([1, 2]), rng.uniform(0, 1, (2, 3, size, size)), rng.uniform(-1, 1, (2, PRESETS["small"].num_kp, 2))
+    )
 
 
 def test_the_truth_is_no_distance_from_itself() -> None:
@@ -77,7 +80,7 @@ def test_every_plan_opens_an_engine_that_draws() -> None:
     network, scene = StoredWeights("small"), lab_scene(256, 2)
     for plan in speed.plans_for("small", "cpu"):
         image, kp = speed.frame_call(speed.open_engine(network, plan, "cpu"), scene)(scene.frames[1])
-        assert image.shape == (256, 256, 3) and image.dtype == np.uint8 and kp.shape == (10, 2)
+        assert image.shape == (256, 256, 3) and image.dtype == np.uint8 and kp.shape == (PRESETS["small"].num_kp, 2)
 
 
 def test_plans_that_are_none_are_refused() -> None:
@@ -176,7 +179,7 @@ def test_bench_shows_accuracy_beside_speed(capsys: pytest.CaptureFixture[str], m
     assert all(word in out for word in ("a/fp32", "333", "77", "equal", "2.0e-05"))
     assert run(["bench", "--plans", "a/fp32, b/int8"]) == 4
     assert "1 of 2 plans failed" in capsys.readouterr().err
-    assert asked == [("small", ["a/fp32"], 3), ("small", ["a/fp32", "b/int8"], 60)]
+    assert asked == [(DEFAULT_WEIGHTS, ["a/fp32"], 3), (DEFAULT_WEIGHTS, ["a/fp32", "b/int8"], 60)]
 
 
 def test_bench_exits_with_3_when_nothing_runs(

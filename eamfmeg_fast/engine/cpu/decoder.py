@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eamfmeg_fast.engine.cpu.convolution import MOST_SCRATCH
 from eamfmeg_fast.engine.cpu.front import Motion
 from eamfmeg_fast.engine.cpu.upsampling import Upsampling
 from eamfmeg_fast.engine.cpu.workspace import Workspace
@@ -23,9 +24,6 @@ from eamfmeg_fast.network.layers import to_nhwc
 from eamfmeg_fast.network.stillness import visible_since_rest
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-_MOST_SCRATCH = 1 << 20
-"""Floats for the tiles that a convolution works on at a time: more of them gain nothing."""
 
 
 class Attention:
@@ -76,7 +74,7 @@ class Residual:
         """Write `[B, h, w, C]` into `out`, which may be `x`; `hidden` is of the same shape."""
         channels = x.shape[3]
         floats = scratch_floats((x.shape[0], x.shape[1], x.shape[2]), channels, channels, self._products)
-        scratch = self._workspace.buffer("odd", (min(floats, _MOST_SCRATCH),))
+        scratch = self._workspace.buffer("odd", (min(floats, MOST_SCRATCH),))
         part: dict[str, Any] = {"tiles": tiles, "tile": tile, "scratch": scratch}
         (weight, bias, packed), (weight2, bias2, packed2) = self._convs
         conv3x3_cpu(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eamfmeg_fast.engine.cpu.convolution import Convolution
+from eamfmeg_fast.engine.cpu.convolution import Convolution, quickest
 from eamfmeg_fast.engine.cpu.hourglass import Hourglass
 from eamfmeg_fast.engine.cpu.workspace import Workspace
 from eamfmeg_fast.engine.folding import joined
@@ -52,8 +52,8 @@ class Detector:
         self.config = config = parameters.config
         size = config.map_size
         self._hourglass = Hourglass(parameters, "kp_detector.predictor", config.keypoint, size, workspace)
-        weight, bias = joined(parameters, "kp_detector.kp", "kp_detector.jacobian")
-        self._heads = Convolution(weight, bias, padding=config.keypoint_padding, size=size)
+        kernel = joined(parameters, "kp_detector.kp", "kp_detector.jacobian")
+        self._heads = quickest(kernel, config.keypoint_padding, size, workspace, self._hourglass.free)
         self._edge: Convolution | None = None
         if config.edge:
             weight, bias = joined(parameters, "edge_predictor.edge")
@@ -82,8 +82,8 @@ class MotionFinder:
         self._rest = identity_grid(config.map_size, config.map_size, config.pixel_grid, dtype=torch.float32)
         self._workspace, size, name = workspace, config.map_size, "generator.dense_motion_network"
         self._hourglass = Hourglass(parameters, f"{name}.hourglass", config.dense_motion, size, workspace)
-        weight, bias = joined(parameters, f"{name}.mask", f"{name}.occlusion")
-        self._heads = Convolution(weight, bias, padding=config.mask_kernel // 2, size=size)
+        kernel = joined(parameters, f"{name}.mask", f"{name}.occlusion")
+        self._heads = quickest(kernel, config.mask_kernel // 2, size, workspace, self._hourglass.free)
 
     def find(self, thumbnail: Tensor, target: Keypoints, moved: Keypoints) -> Motion:
         """From the target's thumbnail `[B, h, w, 3]` and keypoints to the driving ones."""

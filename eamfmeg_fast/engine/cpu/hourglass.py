@@ -1,4 +1,4 @@
-"""An hourglass: convolutions through oneDNN on the way down, fused doubling on the way up."""
+"""An hourglass: convolutions on the way down, fused doubling on the way up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamfmeg_fast.config import HourglassConfig
-from eamfmeg_fast.engine.cpu.convolution import Convolution
+from eamfmeg_fast.engine.cpu.convolution import quickest
 from eamfmeg_fast.engine.cpu.upsampling import Upsampling
 from eamfmeg_fast.engine.cpu.workspace import Workspace
 from eamfmeg_fast.engine.folding import folded
@@ -18,17 +18,20 @@ class Hourglass:
     """The hourglass called `name` of a network, float32, for maps of one size.
 
     The level kept on the way down is copied beside what comes up.
+
+    Attributes:
+        free: the buffer of the workspace that its result does not lie in.
     """
 
     def __init__(
         self, parameters: Parameters, name: str, config: HourglassConfig, size: int, workspace: Workspace
     ) -> None:
-        self._workspace = workspace
+        self._workspace, self.free = workspace, _memory(config.num_blocks)
         self._down, self._up = [], []
         for i in range(config.num_blocks):
             block = f"{name}.encoder.down_blocks.{i}"
-            weight, bias = folded(parameters, f"{block}.conv", f"{block}.norm")
-            self._down.append(Convolution(weight, bias, padding=1, relu=True, size=size >> i))
+            kernel = folded(parameters, f"{block}.conv", f"{block}.norm")
+            self._down.append(quickest(kernel, 1, size >> i, workspace, _memory(0), relu=True))
         for i in range(config.num_blocks):
             block = f"{name}.decoder.up_blocks.{i}"
             weight, bias = folded(parameters, f"{block}.conv", f"{block}.norm")
@@ -45,9 +48,13 @@ class Hourglass:
             batch, height, width, kept = skip.shape
             channels = upsample.out_channels
             # What comes up is read only by the level above it: two memories take turns, and the decoder has them later.
-            memory = "odd" if i % 2 else "even"
-            joined = self._workspace.buffer(memory, (batch, height, width, channels + kept))
+            joined = self._workspace.buffer(_memory(i), (batch, height, width, channels + kept))
             upsample.into(joined[..., :channels], out)
             joined[..., channels:] = skip
             out = joined
         return out
+
+
+def _memory(level: int) -> str:
+    """The buffer that is written at a level of the way up."""
+    return "odd" if level % 2 else "even"
