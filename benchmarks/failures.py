@@ -95,13 +95,13 @@ FAILURES = (
     Failure(
         "beard",
         "chin rises, corners of the mouth sink (AU 17 + 15).",
-        "lips and beard move too little or in the wrong direction.",
+        "lips move too little, and the beard is smeared.",
         (3, 5), (245, 37), "mouth", units={17: 1.6, 15: 1.6},
     ),
     Failure(
         "too large",
         "everything at twice the strength of a strong micro-expression (AU 1 + 2 + 5 + 20 + 25 at 2).",
-        "what is repeated is far too little, the mouth stays shut, and no wrinkle comes.",
+        "the mouth stays shut, irises are stretched with the lids, and no wrinkle comes.",
         (9, 2), (16, 7), "face", units={1: 2.0, 2: 2.0, 5: 2.0, 20: 2.0, 25: 2.0},
     ),
 )  # fmt: skip
