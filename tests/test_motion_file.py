@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from eamfmeg_fast.config import PRESETS
 from eamfmeg_fast.errors import EamfmegError, MediaError
 from eamfmeg_fast.motion_file import MotionFacts, MotionFile, MotionRow, MotionWriter
 
+COUNT = PRESETS["small"].num_kp
 FACTS = MotionFacts("small", "ab" * 32, Fraction(30000, 1001), "cd" * 32, 46, 2)
 
 
 def rows(count: int, seed: int = 0) -> list[MotionRow]:
     rng = np.random.default_rng(seed)
-    kp = rng.uniform(-1, 1, (count, 10, 2)).astype(np.float32)
-    jacobian = (np.eye(2) + 0.1 * rng.standard_normal((count, 10, 2, 2))).astype(np.float32)
+    kp = rng.uniform(-1, 1, (count, COUNT, 2)).astype(np.float32)
+    jacobian = (np.eye(2) + 0.1 * rng.standard_normal((count, COUNT, 2, 2))).astype(np.float32)
     return [MotionRow(2 + 3 * t, Fraction(t * t + t, 90000), kp[t], jacobian[t]) for t in range(count)]
 
 

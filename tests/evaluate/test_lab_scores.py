@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from eamfmeg_fast.cli import run
-from eamfmeg_fast.config import preset
+from eamfmeg_fast.config import DEFAULT_WEIGHTS, preset
 from eamfmeg_fast.engine import FrameResult
 from eamfmeg_fast.errors import OptionError
 from eamfmeg_fast.evaluate import FIGURES, LabScore, lab, lines, record, summary
@@ -234,9 +234,9 @@ def test_the_command_shows_a_table_and_keeps_a_row(
 ) -> None:
     out = tmp_path / "lab.jsonl"
     assert run(["eval", "lab", "--clips", "2", "--seed", "3", "--no-noise", "--out", str(out)]) == 0
-    assert "share of the true motion" in capsys.readouterr().out and measured == [("small", 2, 3, False)]
+    assert "share of the true motion" in capsys.readouterr().out and measured == [(DEFAULT_WEIGHTS, 2, 3, False)]
     (row,) = map(json.loads, out.read_text().splitlines())
-    assert row["preset"] == "small" and row["clips"] == 2 and row["mean"]["jitter_px"] is None
+    assert row["preset"] == DEFAULT_WEIGHTS and row["clips"] == 2 and row["mean"]["jitter_px"] is None
     assert row["commit"] == record.commit() and row["machine"] == record.machine_class()
     assert len(row["weights_sha256"]) == len(row["content_sha256"]) == 64 and not row["noise"]
 
@@ -257,7 +257,7 @@ def test_the_command_speaks_json(measured: list[tuple[Any, ...]], capsys: pytest
     assert run(["eval", "lab", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["identity"] for row in found["clips"]] == [7, 8] and found["mean"]["edge_f"] == 0.5
-    assert found["clips"][0]["edge_f"] is None and measured == [("small", 8, 0, True)]
+    assert found["clips"][0]["edge_f"] is None and measured == [(DEFAULT_WEIGHTS, 8, 0, True)]
 
 
 @pytest.mark.slow

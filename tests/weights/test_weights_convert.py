@@ -49,7 +49,7 @@ def test_old_format_with_module_prefix_and_float64(parts: Parts, network: Networ
 
 
 def test_listing_a_checkpoint(parts: Parts, tmp_path: Path) -> None:
-    spoiled = parts | {"kp_detector": parts["kp_detector"] | {"kp.bias": torch.full((10,), torch.nan)}}
+    spoiled = parts | {"kp_detector": parts["kp_detector"] | {"kp.bias": parts["kp_detector"]["kp.bias"] * torch.nan}}
     torch.save(spoiled | {"epoch": 7}, tmp_path / "nan.pth")
     report = inspect(tmp_path / "nan.pth")
     assert report.kind == "checkpoint" and not report.usable and not report.convertible

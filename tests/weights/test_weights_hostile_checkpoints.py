@@ -186,7 +186,7 @@ def test_a_slow_reader_is_stopped(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_nan_in_a_checkpoint_is_named(parts: dict[str, dict[str, torch.Tensor]], tmp_path: Path) -> None:
-    spoiled = parts | {"kp_detector": parts["kp_detector"] | {"kp.bias": torch.full((10,), torch.nan)}}
+    spoiled = parts | {"kp_detector": parts["kp_detector"] | {"kp.bias": parts["kp_detector"]["kp.bias"] * torch.nan}}
     torch.save(spoiled, tmp_path / "nan.pth.tar")
     with pytest.raises(WeightsError, match=r"kp_detector\.kp\.bias holds NaN"):
         convert(tmp_path / "nan.pth.tar", tmp_path / "out.safetensors")
