@@ -154,18 +154,21 @@ def fake_steps(network: Network, backend: Backends, pictures: Pictures) -> tuple
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_the_step_never_leaves_the_device(fake_steps: tuple[Steps, TargetMaps], relative: bool) -> None:
+def test_the_step_never_leaves_the_device(
+    fake_steps: tuple[Steps, TargetMaps], network: Network, relative: bool
+) -> None:
     """A tensor of the host among those of the device, or a question to the device, is an error here."""
     steps, maps = fake_steps
     frames = torch.empty(4, 64, 64, 3, dtype=torch.uint8, device="meta")
-    kp, jacobian = torch.empty(1, 10, 2, device="meta"), torch.empty(1, 10, 2, 2, device="meta")
+    count = network.config.num_kp
+    kp, jacobian = torch.empty(1, count, 2, device="meta"), torch.empty(1, count, 2, 2, device="meta")
     with OnDevice():
         results = steps.frame(0, frames, Keypoints(kp, jacobian) if relative else None, kp.new_empty(1), maps)
     images, flow, occlusion, flag, *driving = results
     assert all(x.device.type == "meta" for x in results)
     assert images.shape == (4, 64, 64, 3) and images.dtype == torch.uint8
     assert flow.shape == (4, 16, 16, 2) and occlusion.shape == (4, 16, 16)
-    assert flag.shape == (1,) and [x.shape for x in driving] == [(4, 10, 2), (4, 10, 2, 2)]
+    assert flag.shape == (1,) and [x.shape for x in driving] == [(4, count, 2), (4, count, 2, 2)]
 
 
 @pytest.mark.parametrize(
