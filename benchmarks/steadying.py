@@ -2,7 +2,7 @@
 
 Each person's noisy clip at 200 fps drives the person's own first frame, with every switch alone and all together. The
 still clips tell jitter; the others, held still by the head, tell errors and when the apex comes. Writes
-benchmarks/results/steadying.json and prints a table.
+benchmarks/results/steadying.json and the table in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from engine_table import README, between
 from facts import commit, machine
 
 from eamfmeg_fast.driving import Shot, smoothed
@@ -28,6 +29,7 @@ from eamfmeg_fast.network import Keypoints
 from eamfmeg_fast.retargeter import Retargeter
 
 RESULTS = Path(__file__).parent / "results" / "steadying.json"
+BEGIN, END = "<!-- made by benchmarks/steadying.py -->", "<!-- end of steadying -->"
 FPS = 200
 MOVING_PX, RESTING_PX = 0.5, 0.05
 _UNITS = ({1: 1.0, 2: 1.0, 12: 1.0}, {4: 1.0}, {12: 1.0}, {6: 1.0, 12: 0.7})
@@ -170,16 +172,22 @@ def line(row: dict[str, Any]) -> str:
     return f"| {row['name']} | " + " | ".join(f"{row.get(name, float('nan')):.3g}" for name in COLUMNS) + " |"
 
 
+def table(result: dict[str, Any]) -> str:
+    """What stands between the marks."""
+    head = "| switch | " + " | ".join(COLUMNS.values()) + " |\n|" + "---|" * (len(COLUMNS) + 1)
+    return "\n".join([head, *(line(row) for row in result["rows"])])
+
+
 def main() -> None:
-    """Measure, keep and print."""
+    """Measure, keep and show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="small")
     parser.add_argument("--still", type=int, default=2, help="clips in which nothing moves")
     parser.add_argument("--moving", type=int, default=4, help="clips with an expression")
     options = parser.parse_args()
-    print("| switch | " + " | ".join(COLUMNS.values()) + " |\n|" + "---|" * (len(COLUMNS) + 1))
     result = measure(options.weights, options.still, options.moving)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    README.write_text(between(README.read_text(), BEGIN, END, table(result)))
 
 
 if __name__ == "__main__":

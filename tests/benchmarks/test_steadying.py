@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import steadying
 import torch
 from steadying import Filmed, score
 
 from eamfmeg_fast.lab import HELD_OUT_SEEDS, lab_clip
+from eamfmeg_fast.weights import StoredWeights
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,10 @@ def test_jitter_and_bias_are_told_apart() -> None:
     away[::2, ..., 1], away[1::2, ..., 1] = 0.1, -0.1
     found = score(Filmed(clip, []), away, clip.frames.numpy())
     assert found["jitter_px"] == pytest.approx(0.1, rel=0.02) and found["bias_px"] == pytest.approx(0.3, rel=0.02)
+
+
+def test_the_table_is_of_the_shipped_weights() -> None:
+    result = json.loads(steadying.RESULTS.read_text())
+    assert steadying.table(result) in steadying.README.read_text()
+    assert result["content_sha256"] == StoredWeights(result["weights"]).info.content_sha256, "run `make steadying`"
+    assert [row["name"] for row in result["rows"]] == [way.name for way in steadying.WAYS]
