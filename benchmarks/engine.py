@@ -26,6 +26,8 @@ _MINUTES = 7.0
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 KITS = ROOT / "build" / "rivals"
+_LEAST_S = 0.5
+"""Of single frames, however late it is."""
 _OPEN_SHARE, _ROUNDS_SHARE = 0.6, 0.85
 """Of a network's time: until then variants may be opened, until then rounds may begin; latencies take the rest."""
 
@@ -83,8 +85,8 @@ def run(spec: str, seconds: float, options: argparse.Namespace, save: Any) -> No
         rounds_end = begin + _ROUNDS_SHARE * seconds
         pace = Pace(options.warmup, options.batch)
         tallies, failed = play(entered.contestants, rounds=options.rounds, end=rounds_end, pace=pace, after_round=keep)
-        left = max(begin + seconds - time.monotonic(), 0.0)
-        latencies(entered, options.frames, left / max(len(entered.contestants), 1), failed)
+        left = (begin + seconds - time.monotonic()) / max(len(entered.contestants), 1)
+        latencies(entered, options.frames, max(left, _LEAST_S), failed)
         keep(tallies, failed)
     finally:
         entered.close()
