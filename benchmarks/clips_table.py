@@ -45,12 +45,12 @@ def table(runs: list[Run]) -> str:
 
 
 def headline(runs: list[Run]) -> str:
-    """The pairs of the first run, by everything that drew them."""
-    first = [pair["driving"] for pair in runs[0]["pairs"]]
-    lines = ["| drawn by | driving | " + " | ".join(_FRONT) + " |", "|---|---|" + "---:|" * len(_FRONT)]
+    """Means over the pairs of the first run, by everything that drew them."""
+    first = [(pair["driving"], pair["target"]) for pair in runs[0]["pairs"]]
+    lines = ["| drawn by | " + " | ".join(_FRONT) + " |", "|---|" + "---:|" * len(_FRONT)]
     for run in runs:
-        if [pair["driving"] for pair in run["pairs"]] == first:
-            lines += [_line([run["name"], pair["driving"]], pair, _FRONT) for pair in run["pairs"]]
+        if [(pair["driving"], pair["target"]) for pair in run["pairs"]] == first:
+            lines.append(_line([run["name"]], run["mean"], _FRONT))
     return "\n".join(lines)
 
 

@@ -15,8 +15,8 @@ from eamfmeg_fast.weights import StoredWeights, pretrained_names
 
 BEGIN, END = "<!-- made by benchmarks/lab_table.py -->", "<!-- end of lab -->"
 SHOWN = (
-    "psnr psnr_moving psnr_still motion_px end_point_error_px error_share still_error_px intensity_corr intensity_gain "
-    "apex_error_frames cross_likeness identity_ssim jitter_px jitter_processed_px"
+    "psnr_moving psnr_still motion_px end_point_error_px error_share still_error_px intensity_gain "
+    "apex_error_frames cross_likeness jitter_px jitter_processed_px"
 ).split()
 _KINDS = {True: "noisy", False: "clean"}
 
